@@ -1,0 +1,196 @@
+"""The sampler: one generator, one loop, every solver, any guides."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    UniPCMultistepScheduler,
+)
+from jaxtyping import Float
+from torch import Tensor
+
+from ukiyoe.errors import InvalidInput
+from ukiyoe.guidance import GuidanceState, Wish, combine_moves
+from ukiyoe.model import Model
+from ukiyoe.settings import SOLVERS
+
+# alpha_bar of a zero-terminal-SNR checkpoint at its last timestep is 0; solvers take its logarithm.
+SMALLEST_ALPHA_BAR = 1e-9
+GUIDE_STREAM = 0x9E3779B97F4A7C15  # separates a guide's randomness from the picture's noise
+
+
+@dataclass(frozen=True)
+class SamplingStep:
+    """What one denoising step did.
+
+    Attributes:
+        index: Number of the step, from 0.
+        total: How many steps there are.
+        timestep: t, the noise level the step started from.
+        sample: x after the step; of the last step, the finished latents.
+        pred_original_sample: The (steered) estimate of x_0.
+        losses: Every acting guide's loss, one number per picture.
+        nonfinite: Names of guides whose gradient had NaN or inf, which was zeroed.
+    """
+
+    index: int
+    total: int
+    timestep: int
+    sample: Float[Tensor, "batch channels height width"] = field(repr=False)
+    pred_original_sample: Float[Tensor, "batch channels height width"] = field(repr=False)
+    losses: dict[str, Tensor] = field(repr=False)
+    nonfinite: tuple[str, ...] = ()
+
+
+def make_solver(model: Model, name: str, num_inference_steps: int) -> Any:
+    """A diffusers scheduler on the checkpoint's own betas, fed with x_0.
+
+    The U-Net's output is turned into x_0 before the solver sees it, so every
+    solver runs with ``prediction_type="sample"`` and a moved x_0 is consistent
+    with the noise the solver infers from it.
+
+    Args:
+        model: Whose forward process it is.
+        name: One of `ukiyoe.settings.SOLVERS`.
+        num_inference_steps: 1 to the model's training timesteps.
+
+    Returns:
+        The scheduler, its timesteps set.
+
+    Raises:
+        InvalidInput: If the solver is unknown or the number of steps out of range.
+    """
+    longest = model.num_train_timesteps
+    if not 1 <= num_inference_steps <= longest:
+        raise InvalidInput(
+            f"steps: expected 1 to {longest} for this model, got {num_inference_steps}."
+        )
+    alpha_bars = model.scheduler.alphas_cumprod.double().clamp(min=SMALLEST_ALPHA_BAR)
+    betas = 1 - alpha_bars / torch.cat([alpha_bars.new_ones(1), alpha_bars[:-1]])
+    common: dict[str, Any] = {
+        "num_train_timesteps": longest,
+        "trained_betas": betas.tolist(),
+        "prediction_type": "sample",
+        "timestep_spacing": "trailing",
+    }
+    if name == "ddpm":
+        variance = model.scheduler.config.variance_type
+        if variance.startswith("learned"):
+            variance = "fixed_small"
+        solver = DDPMScheduler(**common, clip_sample=False, variance_type=variance)
+    elif name == "ddim":
+        solver = DDIMScheduler(**common, clip_sample=False)
+    elif name == "dpmsolver++":
+        solver = DPMSolverMultistepScheduler(**common, final_sigmas_type="zero")
+    elif name == "unipc":
+        solver = UniPCMultistepScheduler(**common, final_sigmas_type="zero")
+    else:
+        raise InvalidInput(f"solver: expected one of {', '.join(SOLVERS)}, got {name!r}.")
+    solver.set_timesteps(num_inference_steps)
+    return solver
+
+
+def initial_noise(
+    seeds: Sequence[int], shape: tuple[int, int, int]
+) -> tuple[Float[Tensor, "batch channels height width"], list[torch.Generator]]:
+    """x_T of every picture, from its own CPU generator.
+
+    Args:
+        seeds: One per picture.
+        shape: Channels, height and width of one sample.
+
+    Returns:
+        Standard normal noise, and the generators that go on to serve the picture.
+    """
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return torch.stack([torch.randn(shape, generator=g) for g in generators]), generators
+
+
+def sample_steps(
+    model: Model,
+    seeds: Sequence[int],
+    orientation: str,
+    num_inference_steps: int,
+    solver: str,
+    wishes: Sequence[Wish] = (),
+) -> Iterator[SamplingStep]:
+    """Denoise a batch of pictures, steering each step.
+
+    Args:
+        model: What denoises.
+        seeds: One per picture; picture k does not depend on the others.
+        orientation: Shape of the pictures.
+        num_inference_steps: 1 to the model's training timesteps.
+        solver: One of `ukiyoe.settings.SOLVERS`.
+        wishes: Guides with their scales.
+
+    Yields:
+        One record per step; closing the generator cancels the rest.
+
+    Source:
+        Steering at x_0 without the U-Net's gradient: MPGD, He et al. 2023 (arXiv 2311.16424).
+    """
+    scheduler = make_solver(model, solver, num_inference_steps)
+    sample, generators = initial_noise(seeds, model.latent_shape(orientation))
+    sample = sample.to(model.device, memory_format=torch.channels_last)
+    guide_generators = [torch.Generator().manual_seed(s ^ GUIDE_STREAM & 2**63 - 1) for s in seeds]
+    timesteps = [int(t) for t in scheduler.timesteps]
+    takes_generator = solver in {"ddpm", "ddim"}
+    for index, timestep in enumerate(timesteps):
+        alpha_bar = max(float(model.scheduler.alphas_cumprod[timestep]), SMALLEST_ALPHA_BAR)
+        # 1. Estimate x_0 (no gradient flows through the U-Net).
+        with torch.no_grad():
+            original = model.predict_original(sample, timestep, alpha_bar)
+        # 2. Move the estimate down the guides' losses.
+        losses: dict[str, Tensor] = {}
+        nonfinite: tuple[str, ...] = ()
+        acting = [wish for wish in wishes if wish.acts(alpha_bar)]
+        if acting:
+            state = _state(model, sample, original, timestep, alpha_bar, guide_generators)
+            losses, gradients, nonfinite = _differentiate(state, acting)
+            original = original + combine_moves(acting, losses, gradients, alpha_bar)
+        # 3. One step of the solver, from the moved estimate.
+        with torch.no_grad():
+            keywords = {"generator": generators} if takes_generator else {}
+            sample = scheduler.step(original, timestep, sample, **keywords).prev_sample
+        yield SamplingStep(
+            index, len(timesteps), timestep, sample, original, losses, nonfinite
+        )
+
+
+def _state(
+    model: Model,
+    sample: Tensor,
+    original: Tensor,
+    timestep: int,
+    alpha_bar: float,
+    generators: list[torch.Generator],
+) -> GuidanceState:
+    """The step as guides see it, with the estimate of x_0 as the leaf."""
+    leaf = original.detach().requires_grad_()
+    # Equal to x_t in value; its gradient is that of DDPM, eq. 4 with the noise held fixed.
+    view = sample + alpha_bar**0.5 * (leaf - leaf.detach())
+    return GuidanceState(view, timestep, alpha_bar, leaf, generators, model.codec.decode)
+
+
+def _differentiate(
+    state: GuidanceState, wishes: Sequence[Wish]
+) -> tuple[dict[str, Tensor], list[Tensor], tuple[str, ...]]:
+    """Loss and gradient of every wish at x_0; NaN and inf become 0 and are named."""
+    losses: dict[str, Tensor] = {}
+    gradients: list[Tensor] = []
+    nonfinite: list[str] = []
+    for wish in wishes:
+        loss = wish.guide(state)
+        (gradient,) = torch.autograd.grad(loss.sum(), state.pred_original_sample, retain_graph=True)
+        if not bool(torch.isfinite(gradient).all()):
+            nonfinite.append(wish.name)
+            gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+        losses[wish.name] = loss.detach()
+        gradients.append(gradient)
+    return losses, gradients, tuple(nonfinite)

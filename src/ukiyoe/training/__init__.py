@@ -1,0 +1,1 @@
+"""Prints in, weights out."""

@@ -1,0 +1,77 @@
+"""A feed-forward x4 upscaler: small clean picture in, large crisp picture out."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SCALE = 4
+
+
+class Block(nn.Module):
+    """Two convolutions and a shortcut; no normalization, so colors pass untouched."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add a learned detail to the features."""
+        result: Tensor = x + self.second(F.silu(self.first(x)))
+        return result
+
+
+class Upscaler(nn.Module):
+    """Adds the lines and paper grain that a small picture cannot hold.
+
+    Works at the small resolution (18 of 22 convolutions), then widens twice by
+    sub-pixel shuffling (Shi et al. 2016). The output is the bicubic enlargement
+    plus a learned residual: flat color stays flat. 21 GFLOP for 96x64 -> 384x256.
+
+    A fixed pattern of noise is one input, so that grain has something to grow
+    from; it depends on nothing but the size, so the picture stays reproducible.
+    """
+
+    def __init__(self, channels: int = 64, blocks: int = 12) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {"channels": channels, "blocks": blocks}
+        self.stem = nn.Conv2d(4, channels, 3, padding=1)
+        self.body = nn.Sequential(*(Block(channels) for _ in range(blocks)))
+        self.widen_1 = nn.Conv2d(channels, channels * 4, 3, padding=1)
+        self.middle = Block(channels)
+        self.widen_2 = nn.Conv2d(channels, channels * 2, 3, padding=1)
+        self.last = nn.Conv2d(channels // 2, channels // 2, 3, padding=1)
+        self.out = nn.Conv2d(channels // 2, 3, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch 3 height width"],
+        grain: Float[Tensor, "batch 1 height width"] | None = None,
+    ) -> Float[Tensor, "batch 3 height4 width4"]:
+        """Enlarge four times.
+
+        Args:
+            images: Small pictures in [-1, 1].
+            grain: Standard normal noise; None takes the fixed pattern.
+
+        Returns:
+            Large pictures; may overshoot [-1, 1] a little.
+        """
+        batch, _, height, width = images.shape
+        if grain is None:
+            generator = torch.Generator().manual_seed(0)
+            grain = torch.randn(1, 1, height, width, generator=generator)
+            grain = grain.to(images).expand(batch, -1, -1, -1)
+        x = self.stem(torch.cat([images, grain], dim=1))
+        x = x + self.body(x)
+        x = F.silu(F.pixel_shuffle(self.widen_1(x), 2))
+        x = self.middle(x)
+        x = F.silu(F.pixel_shuffle(self.widen_2(x), 2))
+        residual: Tensor = self.out(F.silu(self.last(x)))
+        base = F.interpolate(images, scale_factor=SCALE, mode="bicubic", align_corners=False)
+        return base + residual
