@@ -7,6 +7,7 @@ describes: a space-to-depth codec, picture sizes and an upscaler.
 """
 
 import hashlib
+import inspect
 import json
 import math
 from collections.abc import Callable
@@ -448,8 +449,7 @@ def _load_scheduler(folder: Path, index: dict[str, Any]) -> Any:
     kind = _component(index, "scheduler", folder)
     config = _read_json(_subfolder(folder, "scheduler") / "scheduler_config.json")
     config = {key: value for key, value in config.items() if not key.startswith("_")}
-    known = DDPMScheduler.load_config  # noqa: F841  (documented entry point)
-    accepted = set(DDPMScheduler.__init__.__wrapped__.__annotations__)
+    accepted = set(inspect.signature(DDPMScheduler.__init__).parameters)
     if kind in {"PNDMScheduler", "LMSDiscreteScheduler", "DPMSolverMultistepScheduler"}:
         config["clip_sample"] = False  # these never clip
     try:

@@ -1,12 +1,18 @@
 """A noise-aware image tower: a picture under any amount of noise -> the text space."""
 
+import json
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ukiyoe.errors import ModelError
 
 
 class TimedBlock(nn.Module):
@@ -99,3 +105,35 @@ class NoisyTower(nn.Module):
         pooled = torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)
         result: Tensor = self.head(self.dropout(pooled))
         return result
+
+
+def save_tower(tower: NoisyTower, concepts: Sequence[str], folder: Path) -> None:
+    """Write a tower and the concepts it was trained on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {**tower.config, "concepts": list(concepts)}
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    state = {key: value.detach().half().contiguous() for key, value in tower.state_dict().items()}
+    save_file(state, folder / "model.safetensors")
+
+
+def load_tower(folder: Path) -> tuple[NoisyTower, list[str]]:
+    """Read a tower.
+
+    Args:
+        folder: Written by `save_tower`.
+
+    Returns:
+        The tower in float32, frozen, and the concepts it was trained on.
+
+    Raises:
+        ModelError: If the folder is incomplete or broken.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        concepts = config.pop("concepts")
+        tower = NoisyTower(**config)
+        state = load_file(folder / "model.safetensors")
+        tower.load_state_dict({key: value.float() for key, value in state.items()})
+    except Exception as error:  # truncated, foreign or hostile files fail in many ways
+        raise ModelError(f"text encoder: the tower in {folder} is missing or broken.") from error
+    return tower.eval().requires_grad_(False), concepts

@@ -1,0 +1,380 @@
+"""The command line: parse, call, show. No logic of its own, no torch until it is needed."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ukiyoe.errors import FileConflict, InvalidInput, UkiyoeError
+from ukiyoe.recipe import Recipe, package_version, read_recipe
+from ukiyoe.settings import (
+    BATCH_SIZE,
+    DEFAULTS,
+    MAX_COUNT,
+    MAX_SEED,
+    ORIENTATIONS,
+    PACKAGED,
+    SOLVERS,
+)
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage.
+
+        Args:
+            message: What argparse found.
+
+        Raises:
+            InvalidInput: Always.
+        """
+        raise InvalidInput(f"{message}; see {self.prog} --help.")
+
+
+def build_parser() -> Parser:
+    """Every command and option, with defaults from `ukiyoe.settings`."""
+    parser = Parser(
+        prog="ukiyoe",
+        description="New postcards in the style of Japanese woodblock prints.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ukiyoe {package_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_generate(commands.add_parser("generate", help="make pictures", allow_abbrev=False))
+    info = commands.add_parser("info", help="print the recipe inside a picture", allow_abbrev=False)
+    info.add_argument("file", metavar="FILE.png", help="a PNG made by Ukiyoe")
+    _add_train(commands.add_parser("train", help="train a model on prints", allow_abbrev=False))
+    return parser
+
+
+def _add_generate(parser: argparse.ArgumentParser) -> None:
+    # No defaults here: what was not given comes from --recipe, or else from the settings.
+    add = parser.add_argument
+    add("--model", help=f'"{PACKAGED}" (default), a folder, or a Hub id')
+    add("--prompt", metavar="TEXT", help="what to steer to, in words")
+    add("--text-scale", type=_number, metavar="S", help=_default("text_scale", "0 to 10"))
+    add("--color", metavar="C", help="mean color to steer to: any CSS color")
+    add("--color-scale", type=_number, metavar="S", help=_default("color_scale", "0 to 10"))
+    add("--seed", type=_whole, metavar="N", help="seed of the first picture (default 0)")
+    add("--count", type=_whole, default=1, metavar="K", help="seeds N, N+1, ... (default 1)")
+    add("--steps", type=_whole, metavar="N", help=_default("num_inference_steps", "steps"))
+    add("--solver", metavar="NAME", help=_default("solver", ", ".join(SOLVERS)))
+    add("--orientation", metavar="SHAPE", help=f"{', '.join(ORIENTATIONS)} (default: the model's)")
+    add("--batch-size", type=_whole, default=BATCH_SIZE, metavar="B", help="pictures at a time")
+    add("--text-encoder", metavar="ID", help=_default("text_encoder", "or a CLIP folder or id"))
+    add("--device", metavar="D", help="cpu, cuda or mps (default: the best there is)")
+    add("--recipe", metavar="R", help="a PNG of ours, a .json or a share string to make again")
+    add("--output", metavar="DIR", help="where to (default: a new numbered folder in postcards/)")
+    add("--json", action="store_true", help="print the report as JSON")
+    add("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--data", required=True, metavar="DIR", help="prints with a labels.jsonl")
+    add("--output", required=True, metavar="DIR", help="where the model goes; a run resumes there")
+    add("--stage", choices=("base", "upscaler", "text"), default="base", help="what to train")
+    add("--max-minutes", type=_number, default=60.0, metavar="M", help="training time")
+    add("--batch-size", type=_whole, default=16, metavar="B", help="pictures a step")
+    add("--lpips", metavar="FILE", help="LPIPS weights (upscaler)")
+    add("--seed", type=_whole, default=0, metavar="N", help="seed of the run")
+
+
+def _default(name: str, text: str) -> str:
+    return f"{text} (default {getattr(DEFAULTS, name)})"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: What follows ``ukiyoe``; None takes the process's own.
+
+    Returns:
+        The exit code: 0, 2 for bad input, 130 when interrupted.
+    """
+    try:
+        options = build_parser().parse_args(arguments)
+        command = {"generate": generate, "info": info, "train": train}[options.command]
+        return command(options)
+    except UkiyoeError as error:
+        print(f"ukiyoe: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("ukiyoe: interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  (the reader went away)
+        return 0
+
+
+def info(options: argparse.Namespace) -> int:
+    """Print a recipe, and the share string that makes the picture again."""
+    recipe = read_recipe(options.file)
+    for field in fields(recipe):
+        value = getattr(recipe, field.name)
+        if value not in (None, ""):
+            print(f"{field.name}: {value}")
+    print(f"share: {recipe.to_share_string()}")
+    return 0
+
+
+def wished_recipe(options: argparse.Namespace) -> Recipe:
+    """The recipe that --recipe and the other flags ask for together.
+
+    Args:
+        options: Parsed ``generate`` options.
+
+    Returns:
+        The recipe of the first picture; its orientation may still be the model's to choose.
+    """
+    base = read_recipe(options.recipe) if options.recipe is not None else Recipe()
+    names = {"steps": "num_inference_steps"}
+    given = {
+        names.get(name, name): getattr(options, name)
+        for name in (
+            "model prompt text_scale color color_scale seed steps solver orientation text_encoder"
+        ).split()
+        if getattr(options, name) is not None
+    }
+    return replace(base, **given)
+
+
+def generate(options: argparse.Namespace) -> int:
+    """Make pictures and save them with their recipes."""
+    wish = wished_recipe(options)
+    count = options.count
+    if not 1 <= count <= MAX_COUNT:
+        raise InvalidInput(f"count: expected 1 to {MAX_COUNT}, got {count}.")
+    if options.batch_size < 1:
+        raise InvalidInput(f"batch-size: expected a whole number from 1, got {options.batch_size}.")
+    if wish.seed + count - 1 > MAX_SEED:
+        raise InvalidInput(f"seed: expected seed + count up to 2^63 - 1, got seed {wish.seed}.")
+    output = Path(options.output) if options.output else None
+    if output is not None and not _writable(output):
+        raise InvalidInput(f"output: {output} is not a folder we can write to.")
+
+    from ukiyoe.images import contact_sheet  # noqa: PLC0415  (torch is loaded only now)
+    from ukiyoe.pipeline import UkiyoePipeline  # noqa: PLC0415
+
+    with _quiet_libraries():
+        pipeline = UkiyoePipeline.from_pretrained(wish.model, options.device)
+        if options.recipe is None and options.orientation is None:
+            wish = replace(wish, orientation=pipeline.model.default_orientation)
+        signed = pipeline.recipe(wish)
+    if options.recipe is not None and wish.model_hash not in ("", signed.model_hash):
+        _say(options, "note: the recipe was made with other weights; the picture will differ.")
+    if signed.prompt is not None:
+        _say(options, pipeline.explain_prompt(signed))
+    recipes = [replace(signed, seed=wish.seed + k) for k in range(count)]
+    output = output or _numbered_folder(Path("postcards"))
+    kept = _check_conflicts(output, recipes)
+    output.mkdir(parents=True, exist_ok=True)
+    missing = [recipe for recipe in recipes if recipe.seed not in kept]
+    seconds: dict[int, float] = {}
+    interrupted = False
+    try:
+        for recipe, picture, spent in _pictures(pipeline, missing, options):
+            _save_png(picture, output / f"seed-{recipe.seed}.png", recipe)
+            seconds[recipe.seed] = spent
+    except KeyboardInterrupt:
+        interrupted = True
+    made = [r for r in recipes if r.seed in seconds or r.seed in kept]
+    if made:
+        report = [_report_row(output, recipe, seconds.get(recipe.seed, 0.0)) for recipe in made]
+        sheet = contact_sheet([_open(output / f"seed-{recipe.seed}.png") for recipe in made])
+        _atomically(output / "contact-sheet.png", lambda path: sheet.save(path, "PNG"))
+        text = json.dumps(report, indent=2) + "\n"
+        _atomically(output / "report.json", lambda path: path.write_text(text, encoding="utf-8"))
+        if options.json:
+            print(text, end="")
+        else:
+            _say(options, f"{len(made)} pictures in {output}: see {output / 'contact-sheet.png'}")
+    return INTERRUPTED if interrupted else 0
+
+
+def _pictures(
+    pipeline: Any, recipes: list[Recipe], options: argparse.Namespace
+) -> Iterator[tuple[Recipe, "Image.Image", float]]:
+    """Sample recipes batch by batch under a progress bar; seconds are per picture."""
+    from tqdm import tqdm  # noqa: PLC0415
+
+    from ukiyoe.images import pil_from_tensor  # noqa: PLC0415
+
+    size = options.batch_size
+    batches = [recipes[start : start + size] for start in range(0, len(recipes), size)]
+    steps = recipes[0].num_inference_steps * len(batches) if recipes else 0
+    nonfinite: set[str] = set()
+    bar = tqdm(total=steps, unit="step", disable=options.quiet or options.json, file=sys.stderr)
+    with bar:
+        for batch in batches:
+            start = time.perf_counter()
+            for step in pipeline.sample(batch):
+                nonfinite.update(step.nonfinite)
+                bar.update()
+            pictures = pil_from_tensor(pipeline.model.finish(step.sample))
+            spent = (time.perf_counter() - start) / len(batch)
+            for recipe, picture in zip(batch, pictures, strict=True):
+                yield recipe, picture, round(spent, 3)
+    for name in sorted(nonfinite):
+        print(f"ukiyoe: the {name} guide gave NaN or inf; it was ignored there.", file=sys.stderr)
+
+
+def _check_conflicts(output: Path, recipes: list[Recipe]) -> set[int]:
+    """Seeds whose file is already exactly this recipe.
+
+    Raises:
+        FileConflict: If a file is there that would change.
+    """
+    kept = set()
+    for recipe in recipes:
+        path = output / f"seed-{recipe.seed}.png"
+        if not path.exists():
+            continue
+        try:
+            same = read_recipe(str(path)) == recipe and bool(_open(path).load())
+        except (UkiyoeError, OSError):
+            same = False
+        if not same:
+            raise FileConflict(
+                f"output: {path} exists and is another picture; choose another folder or remove it."
+            )
+        kept.add(recipe.seed)
+    if not kept and (output / "contact-sheet.png").exists():
+        raise FileConflict(
+            f"output: {output} holds the contact sheet of other pictures; choose another folder."
+        )
+    return kept
+
+
+def _report_row(output: Path, recipe: Recipe, seconds: float) -> dict[str, object]:
+    """What was achieved, measured on the saved picture."""
+    import numpy as np  # noqa: PLC0415
+
+    from ukiyoe.color import (  # noqa: PLC0415
+        delta_e_2000,
+        hex_from_srgb,
+        lab_from_srgb,
+        srgb_from_hex,
+    )
+
+    path = output / f"seed-{recipe.seed}.png"
+    mean = np.asarray(_open(path), dtype=np.float64).mean(axis=(0, 1)) / 255
+    difference = None
+    if recipe.color is not None:
+        wish = lab_from_srgb(srgb_from_hex(recipe.color))
+        difference = round(float(delta_e_2000(lab_from_srgb(mean), wish)), 2)
+    return {
+        "file": path.name,
+        "seed": recipe.seed,
+        "mean_color": hex_from_srgb(mean),
+        "delta_e_2000": difference,
+        "seconds": seconds,
+        "share": recipe.to_share_string(),
+    }
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train one stage of a model on prints."""
+    from ukiyoe.training.stages import train_stage  # noqa: PLC0415
+
+    if not options.max_minutes > 0:
+        raise InvalidInput(f"max-minutes: expected more than 0, got {options.max_minutes}.")
+    train_stage(
+        options.stage,
+        Path(options.data),
+        Path(options.output),
+        max_minutes=options.max_minutes,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        lpips=Path(options.lpips) if options.lpips else None,
+        say=lambda text: print(text, flush=True),
+    )
+    return 0
+
+
+def _save_png(picture: "Image.Image", path: Path, recipe: Recipe) -> None:
+    _atomically(path, lambda part: picture.save(part, "PNG", pnginfo=recipe.png_info()))
+
+
+def _atomically(path: Path, write: Any) -> None:
+    """Write beside the target, then move there: a file is whole or absent."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        write(part)
+        part.replace(path)
+    except OSError as error:
+        raise InvalidInput(f"output: cannot write {path} ({error.strerror}).") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _open(path: Path) -> "Image.Image":
+    from PIL import Image  # noqa: PLC0415
+
+    with Image.open(path) as picture:
+        return picture.convert("RGB")
+
+
+def _writable(folder: Path) -> bool:
+    """Whether the folder, or the nearest one above it that exists, can be written to."""
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        return folder.is_dir() and os.access(folder, os.W_OK)
+    except OSError:
+        return False
+
+
+def _numbered_folder(parent: Path) -> Path:
+    """The first of parent/0001, parent/0002, ... that is not there yet."""
+    number = 1
+    while (parent / f"{number:04d}").exists():
+        number += 1
+    return parent / f"{number:04d}"
+
+
+def _say(options: argparse.Namespace, text: str) -> None:
+    if text and not (options.quiet or options.json):
+        print(text, flush=True)
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep the loading chatter of diffusers and transformers off the terminal."""
+    import diffusers  # noqa: PLC0415
+
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Pictures in, numbers out: features (networks) apart from metrics (pure maths)."""
