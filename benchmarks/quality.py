@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_predict
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -59,12 +59,17 @@ class Report:
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
 
-    def add(self, name: str, value: float, low: float | None = None, high: float | None = None) -> None:
+    def add(
+        self, name: str, value: float, low: float | None = None, high: float | None = None
+    ) -> None:
         """Note a number, with the least or greatest value it may have."""
         kept = (low is None or value >= low) and (high is None or value <= high)
         bar = f">= {low:g}" if low is not None else f"<= {high:g}" if high is not None else ""
         self.rows.append({"name": name, "value": value, "bar": bar, "kept": kept})
-        print(f"{name:58s} {value:9.4f}  {bar:9s} {'' if not bar else 'ok' if kept else 'MISSED'}", flush=True)
+        print(
+            f"{name:58s} {value:9.4f}  {bar:9s} {'' if not bar else 'ok' if kept else 'MISSED'}",
+            flush=True,
+        )
 
 
 class Bench:
@@ -106,7 +111,7 @@ class Bench:
         copies = near_copies(made, self.look(self.train))
         self.report.add("share of near-copies", float(copies.mean()), high=0.02)
 
-    def color(self, **others: Any) -> None:
+    def color(self) -> None:
         """Obedience to a color without the shortcut of a tint."""
         plain = self.make()
         guided = {color: self.make(color=color, color_scale=5.0) for color in COLORS}
@@ -116,7 +121,9 @@ class Bench:
         sheet = plain + [picture for pictures in guided.values() for picture in pictures]
         contact_sheet(sheet).save(self.output / "color.png")
 
-    def _color_bars(self, name: str, plain: Pictures, guided: dict[str, Pictures], failing: bool) -> None:
+    def _color_bars(
+        self, name: str, plain: Pictures, guided: dict[str, Pictures], failing: bool
+    ) -> None:
         before = np.mean([_delta_e(p, color) for color in COLORS for p in plain])
         after = np.mean([_delta_e(p, color) for color in COLORS for p in guided[color]])
         pairs = [(a, b) for color in COLORS for a, b in zip(plain, guided[color], strict=True)]
@@ -125,7 +132,9 @@ class Bench:
         spans = np.mean([lightness_range(b) / lightness_range(a) for a, b in pairs])
         real = self.look(self.val)
         everything = [picture for pictures in guided.values() for picture in pictures]
-        worse = kid(self.features(everything), real) - kid(self.features(self.make(range(48))), real)
+        worse = kid(self.features(everything), real) - kid(
+            self.features(self.make(range(48))), real
+        )
         bars: list[tuple[str, Any, float | None, float | None]] = [
             ("dE2000 share of unguided", after / before, None, 0.5),
             ("luminance correlation with unguided", same, 0.5, None),
@@ -154,7 +163,9 @@ class Bench:
                 StandardScaler(), LogisticRegression(C=1e-3, max_iter=500, class_weight="balanced")
             )
             scores = cross_val_predict(probe, x, y, cv=5, method="decision_function")
-            self.report.add(f"probe '{prompt}': AUC ({y.sum()} prints)", float(roc_auc_score(y, scores)))
+            self.report.add(
+                f"probe '{prompt}': AUC ({y.sum()} prints)", float(roc_auc_score(y, scores))
+            )
             probes[prompt] = probe.fit(x, y)
         return probes
 
@@ -164,24 +175,36 @@ class Bench:
         plain = self.features(self.make())
         guided = {p: self.features(self.make(prompt=p, text_scale=5.0)) for p in PROMPTS}
         for prompt in PROMPTS:
-            wins = probes[prompt].decision_function(guided[prompt]) > probes[prompt].decision_function(plain)
+            wins = probes[prompt].decision_function(guided[prompt]) > probes[
+                prompt
+            ].decision_function(plain)
             self.report.add(f"text '{prompt}': pairs above unguided", float(wins.mean()))
         self._text_bars("text", probes, plain, guided, 0.75, 0.70)
         rows = [self.make()] + [self.make(prompt=p, text_scale=5.0) for p in PROMPTS]
         contact_sheet([picture for row in rows for picture in row]).save(self.output / "text.png")
         # Both guides at once: every prompt with one of the colors.
         wishes = {p: COLORS[i % len(COLORS)] for i, p in enumerate(PROMPTS)}
-        made = {p: self.make(prompt=p, color=c, text_scale=5.0, color_scale=5.0) for p, c in wishes.items()}
+        made = {
+            p: self.make(prompt=p, color=c, text_scale=5.0, color_scale=5.0)
+            for p, c in wishes.items()
+        }
         before = np.mean([_delta_e(x, c) for c in wishes.values() for x in self.make()])
         after = np.mean([_delta_e(x, c) for p, c in wishes.items() for x in made[p]])
         self.report.add("both: dE2000 share of unguided", float(after / before), high=0.5)
         both = {p: self.features(pictures) for p, pictures in made.items()}
         self._text_bars("both", probes, plain, both, 0.65, None)
-        contact_sheet([x for pictures in made.values() for x in pictures]).save(self.output / "both.png")
+        contact_sheet([x for pictures in made.values() for x in pictures]).save(
+            self.output / "both.png"
+        )
 
     def _text_bars(
-        self, name: str, probes: dict[str, Any], plain: Any, guided: dict[str, Any],
-        above_plain: float, above_others: float | None,
+        self,
+        name: str,
+        probes: dict[str, Any],
+        plain: Any,
+        guided: dict[str, Any],
+        above_plain: float,
+        above_others: float | None,
     ) -> None:
         wins, against = [], []
         for prompt, probe in probes.items():
@@ -190,9 +213,13 @@ class Bench:
             for other in PROMPTS:
                 if other != prompt:
                     against += list(scores > probe.decision_function(guided[other]))
-        self.report.add(f"{name}: pairs above same-seed unguided", float(np.mean(wins)), low=above_plain)
         self.report.add(
-            f"{name}: pairs above same seed, other prompt", float(np.mean(against)), low=above_others
+            f"{name}: pairs above same-seed unguided", float(np.mean(wins)), low=above_plain
+        )
+        self.report.add(
+            f"{name}: pairs above same seed, other prompt",
+            float(np.mean(against)),
+            low=above_others,
         )
 
     def seeds(self) -> None:
@@ -205,7 +232,9 @@ class Bench:
         draft = [luminance(p) for p in self.make(range(16), num_inference_steps=12)]
         fine = [luminance(p) for p in self.make(range(16), num_inference_steps=40)]
         same = np.mean([pearson(a, b) for a, b in zip(draft, fine, strict=True)])
-        other = np.mean([pearson(a, b) for i, a in enumerate(draft) for j, b in enumerate(fine) if i != j])
+        other = np.mean(
+            [pearson(a, b) for i, a in enumerate(draft) for j, b in enumerate(fine) if i != j]
+        )
         self.report.add("12 and 40 steps, same seed: correlation", float(same), low=0.8)
         self.report.add("... above different seeds by", float(same - other), low=0.3)
 

@@ -159,9 +159,18 @@ def wished_recipe(options: argparse.Namespace) -> Recipe:
     names = {"steps": "num_inference_steps"}
     given = {
         names.get(name, name): getattr(options, name)
-        for name in (
-            "model prompt text_scale color color_scale seed steps solver orientation text_encoder"
-        ).split()
+        for name in [
+            "model",
+            "prompt",
+            "text_scale",
+            "color",
+            "color_scale",
+            "seed",
+            "steps",
+            "solver",
+            "orientation",
+            "text_encoder",
+        ]
         if getattr(options, name) is not None
     }
     return replace(base, **given)
@@ -248,11 +257,7 @@ def _pictures(
 
 
 def _check_conflicts(output: Path, recipes: list[Recipe]) -> set[int]:
-    """Seeds whose file is already exactly this recipe.
-
-    Raises:
-        FileConflict: If a file is there that would change.
-    """
+    """Seeds whose file is already exactly this recipe; a file that would change is an error."""
     kept = set()
     for recipe in recipes:
         path = output / f"seed-{recipe.seed}.png"

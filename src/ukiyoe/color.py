@@ -55,11 +55,18 @@ def parse_color(text: str) -> str:
     Raises:
         InvalidInput: If it is none of these.
     """
-    wrong = InvalidInput(
-        f"color: expected a CSS color such as #1f4e79, rgb(31, 78, 121) or seagreen, got {text!r:.60}."
-    )
+    found = _parse(text)
+    if found is None:
+        raise InvalidInput(
+            "color: expected a CSS color such as #1f4e79, rgb(31, 78, 121) or seagreen, "
+            f"got {str(text)[:60]!r}."
+        )
+    return found
+
+
+def _parse(text: object) -> str | None:
     if not isinstance(text, str) or len(text) > 100:
-        raise wrong
+        return None
     plain = text.strip().lower()
     if plain in ImageColor.colormap:
         plain = str(ImageColor.colormap[plain]).lower()
@@ -70,20 +77,19 @@ def parse_color(text: str) -> str:
         return "#" + digits[:6]
     match = FUNCTION.fullmatch(plain)
     if not match:
-        raise wrong
+        return None
     kind, first, unit, second, second_unit, third, third_unit = match.groups()
     values = [float(first), float(second), float(third)]
     if kind.startswith("rgb"):
         units = (unit or "", second_unit, third_unit)
         if "deg" in units:
-            raise wrong
+            return None
         red, green, blue = (
-            value / (100 if unit == "%" else 255)
-            for value, unit in zip(values, units, strict=True)
+            value / (100 if unit == "%" else 255) for value, unit in zip(values, units, strict=True)
         )
     else:
         if unit == "%" or not (second_unit and third_unit):
-            raise wrong
+            return None
         hue, saturation, lightness = values[0] / 360 % 1, values[1] / 100, values[2] / 100
         red, green, blue = colorsys.hls_to_rgb(
             hue, min(max(lightness, 0.0), 1.0), min(max(saturation, 0.0), 1.0)
@@ -102,8 +108,8 @@ def srgb_from_hex(color: str) -> tuple[float, float, float]:
 
 
 def oklab_from_srgb(
-    colors: "Float[Tensor, '*batch 3 height width']",
-) -> "Float[Tensor, '*batch 3 height width']":
+    colors: "Float[Tensor, ' *batch 3 height width']",
+) -> "Float[Tensor, ' *batch 3 height width']":
     """Perceptual coordinates of sRGB colors, differentiable everywhere.
 
     Args:

@@ -17,7 +17,7 @@ KEYLINE = (120, 104, 84)  # thin sumi line around a picture
 SHEET_SIDE = 4000  # px; larger sheets are scaled down
 
 
-def pil_from_tensor(images: Float[Tensor, "batch 3 height width"]) -> list[Image.Image]:
+def pil_from_tensor(images: Float[Tensor, " batch 3 height width"]) -> list[Image.Image]:
     """Turn pictures into PIL, rounding to the nearest of 256 levels.
 
     Args:
@@ -35,7 +35,7 @@ def pil_from_tensor(images: Float[Tensor, "batch 3 height width"]) -> list[Image
     return [Image.fromarray(array) for array in levels.permute(0, 2, 3, 1).cpu().numpy()]
 
 
-def tensor_from_pil(pictures: Sequence[Image.Image]) -> Float[Tensor, "batch 3 height width"]:
+def tensor_from_pil(pictures: Sequence[Image.Image]) -> Float[Tensor, " batch 3 height width"]:
     """Turn pictures of one size into a batch, whatever their mode.
 
     Args:
@@ -70,8 +70,8 @@ def _rgb(picture: Image.Image) -> Image.Image:
 
 
 def resize(
-    images: Float[Tensor, "batch 3 height width"], height: int, width: int
-) -> Float[Tensor, "batch 3 rows columns"]:
+    images: Float[Tensor, " batch 3 height width"], height: int, width: int
+) -> Float[Tensor, " batch 3 rows columns"]:
     """Resize with antialiasing (bicubic); may overshoot a little."""
     size = (height, width)
     return F.interpolate(images, size, mode="bicubic", align_corners=False, antialias=True)
@@ -101,9 +101,7 @@ def contact_sheet(pictures: Sequence[Image.Image]) -> Image.Image:
     full = columns * (width + gap) + gap, rows * (height + gap) + gap
     scale = min(1.0, SHEET_SIDE / max(full))
     width, height, gap = (max(1, int(side * scale)) for side in (width, height, gap))
-    sheet = Image.new(
-        "RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), PAPER
-    )
+    sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), PAPER)
     for index, picture in enumerate(pictures):
         fitted = ImageOps.contain(picture.convert("RGB"), (width, height), Image.Resampling.LANCZOS)
         left = gap + index % columns * (width + gap) + (width - fitted.width) // 2

@@ -65,14 +65,14 @@ class SpaceToDepth:
     factor: int = 1
 
     def encode(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "batch channels h w"]:
+        self, images: Float[Tensor, " batch 3 height width"]
+    ) -> Float[Tensor, " batch channels h w"]:
         """Fold blocks of pixels into channels."""
         return F.pixel_unshuffle(images, self.factor)
 
     def decode(
-        self, latents: Float[Tensor, "batch channels h w"]
-    ) -> Float[Tensor, "batch 3 height width"]:
+        self, latents: Float[Tensor, " batch channels h w"]
+    ) -> Float[Tensor, " batch 3 height width"]:
         """Unfold channels into blocks of pixels."""
         return F.pixel_shuffle(latents, self.factor)
 
@@ -167,10 +167,10 @@ class Model:
 
     def predict_original(
         self,
-        sample: Float[Tensor, "batch channels height width"],
+        sample: Float[Tensor, " batch channels height width"],
         timestep: int,
         alpha_bar: float,
-    ) -> Float[Tensor, "batch channels height width"]:
+    ) -> Float[Tensor, " batch channels height width"]:
         """One forward of the U-Net, turned into its estimate of the clean sample.
 
         Args:
@@ -199,8 +199,8 @@ class Model:
         return original  # type: ignore[no-any-return]
 
     def finish(
-        self, latents: Float[Tensor, "batch channels h w"]
-    ) -> Float[Tensor, "batch 3 height width"]:
+        self, latents: Float[Tensor, " batch channels h w"]
+    ) -> Float[Tensor, " batch 3 height width"]:
         """Decode and enlarge finished latents.
 
         Args:
@@ -350,7 +350,7 @@ def _check_device(device: str | None) -> str:
     available = {"cpu", best_device()}
     if device not in available:
         raise InvalidInput(
-            f"device: expected one of {', '.join(sorted(available))} on this machine, got {device!r}."
+            f"device: expected {' or '.join(sorted(available))} on this machine, got {device!r}."
         )
     return device
 
@@ -368,7 +368,7 @@ def _locate(name: str) -> Path:
         return folder
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ModelError(
-            f'model: {name!r} is neither "{PACKAGED}", nor a folder here, nor a Hub id (owner/name).'
+            f'model: {name!r} is not "{PACKAGED}", nor a folder here, nor a Hub id (owner/name).'
         )
     ignore = ["*.fp16.*", "*.bin", "*.ckpt", "*.msgpack", "*.h5", "*.onnx", "*.png", "*.jpg"]
     try:
@@ -435,12 +435,15 @@ def _load_network(folder: Path, name: str, kind: Any) -> Any:
         if report["missing_keys"] or report["mismatched_keys"]:
             raise ModelError(
                 f"model: the {name} weights in {path} are of another network "
-                f"({len(report['missing_keys'])} missing, {len(report['mismatched_keys'])} of other shapes)."
+                f"({len(report['missing_keys'])} missing, "
+                f"{len(report['mismatched_keys'])} of other shapes)."
             )
         return network
     if errors:
         reason = str(errors[0]).splitlines()[0] if str(errors[0]) else type(errors[0]).__name__
-        raise ModelError(f"model: the {name} in {path} cannot be read: {reason[:200]}") from errors[0]
+        raise ModelError(f"model: the {name} in {path} cannot be read: {reason[:200]}") from errors[
+            0
+        ]
     raise ModelError(f"model: {path} has no {WEIGHTS}.safetensors and no {WEIGHTS}.bin.")
 
 
@@ -455,7 +458,9 @@ def _load_scheduler(folder: Path, index: dict[str, Any]) -> Any:
     try:
         scheduler = DDPMScheduler(**{k: v for k, v in config.items() if k in accepted})
     except Exception as error:
-        raise ModelError(f"model: the scheduler config in {folder} is not usable: {error}") from error
+        raise ModelError(
+            f"model: the scheduler config in {folder} is not usable: {error}"
+        ) from error
     if scheduler.config.prediction_type not in {"epsilon", "v_prediction", "sample"}:
         raise ModelError(
             "model: expected prediction_type epsilon, v_prediction or sample, "

@@ -167,7 +167,9 @@ class UkiyoePipeline:
         if understanding.known:
             return ""
         names = ", ".join(name for name, _ in understanding.concepts)
-        return f'note: no print shows "{recipe.prompt}"; the nearest known concepts are used: {names}.'
+        return (
+            f'note: no print shows "{recipe.prompt}"; the nearest known concepts are used: {names}.'
+        )
 
     def wishes(self, recipe: Recipe) -> list[Wish]:
         """The guides a recipe asks for, with their measured gains."""

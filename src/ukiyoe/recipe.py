@@ -55,11 +55,7 @@ class Recipe(SamplingConfig):
     version: str = ""
 
     def __post_init__(self) -> None:
-        """Check every field.
-
-        Raises:
-            InvalidInput: If one is of the wrong type or out of range.
-        """
+        """Check every field; the first bad one is an `InvalidInput`."""
         for name in ("solver", "orientation", "model", "text_encoder", "model_hash"):
             _check(isinstance(getattr(self, name), str), name, "text", getattr(self, name))
         for name in ("text_scale", "color_scale"):
@@ -122,7 +118,7 @@ def recipe_from_json(text: str) -> Recipe:
     unknown = sorted(set(content) - {field.name for field in fields(Recipe)})
     if unknown:
         raise InvalidInput(
-            f"recipe: unknown field {unknown[0]!r}; it is not ours, or of a newer version of Ukiyoe."
+            f"recipe: unknown field {unknown[0]!r}; not ours, or of a newer version of Ukiyoe."
         )
     return Recipe(**content)
 
@@ -166,11 +162,7 @@ def read_recipe(source: str) -> Recipe:
 
 
 def _unpack(share: str) -> str:
-    """The JSON inside a share string.
-
-    Raises:
-        InvalidInput: If it is damaged or swells beyond any recipe.
-    """
+    """The JSON inside a share string; one that swells beyond any recipe is refused."""
     packed = share.removeprefix(SHARE_PREFIX)
     try:
         raw = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))

@@ -41,8 +41,8 @@ class SamplingStep:
     index: int
     total: int
     timestep: int
-    sample: Float[Tensor, "batch channels height width"] = field(repr=False)
-    pred_original_sample: Float[Tensor, "batch channels height width"] = field(repr=False)
+    sample: Float[Tensor, " batch channels height width"] = field(repr=False)
+    pred_original_sample: Float[Tensor, " batch channels height width"] = field(repr=False)
     losses: dict[str, Tensor] = field(repr=False)
     nonfinite: tuple[str, ...] = ()
 
@@ -97,7 +97,7 @@ def make_solver(model: Model, name: str, num_inference_steps: int) -> Any:
 
 def initial_noise(
     seeds: Sequence[int], shape: tuple[int, int, int]
-) -> tuple[Float[Tensor, "batch channels height width"], list[torch.Generator]]:
+) -> tuple[Float[Tensor, " batch channels height width"], list[torch.Generator]]:
     """x_T of every picture, from its own CPU generator.
 
     Args:
@@ -158,9 +158,7 @@ def sample_steps(
         with torch.no_grad():
             keywords = {"generator": generators} if takes_generator else {}
             sample = scheduler.step(original, timestep, sample, **keywords).prev_sample
-        yield SamplingStep(
-            index, len(timesteps), timestep, sample, original, losses, nonfinite
-        )
+        yield SamplingStep(index, len(timesteps), timestep, sample, original, losses, nonfinite)
 
 
 def _state(

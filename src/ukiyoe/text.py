@@ -5,6 +5,7 @@ word vectors on the text side, a noise-aware tower on the picture side. CLIP
 comes through transformers and looks at decoded pictures.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,7 +53,28 @@ GLOSSARY = {
 }
 # Words that say how something is shown, not what.
 FILLERS = frozenset(
-    "a an the of in on at with and or by for to some close up closeup print picture image".split()
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "in",
+        "on",
+        "at",
+        "with",
+        "and",
+        "or",
+        "by",
+        "for",
+        "to",
+        "some",
+        "close",
+        "up",
+        "closeup",
+        "print",
+        "picture",
+        "image",
+    ]
 )
 
 # A prompt is known if its best cosine with a concept reaches this. Measured on the packaged table:
@@ -66,7 +88,7 @@ KNOWN_WORD = 0.85
 class TextTable:
     """Static word-piece vectors, averaged: the text side of the packaged encoder."""
 
-    def __init__(self, vectors: Float[Tensor, "pieces dims"], tokenizer: Tokenizer) -> None:
+    def __init__(self, vectors: Float[Tensor, " pieces dims"], tokenizer: Tokenizer) -> None:
         self.vectors = vectors
         self.tokenizer = tokenizer
 
@@ -88,10 +110,17 @@ class TextTable:
             state = load_file(folder / "table.safetensors")
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # tokenizers raises bare Exception
-            raise ModelError(f"text encoder: the table in {folder} is missing or broken.") from error
+            raise ModelError(
+                f"text encoder: the table in {folder} is missing or broken."
+            ) from error
         return cls(state["vectors"].float() * state["scales"].float()[:, None], tokenizer)
 
-    def embed(self, texts: Sequence[str]) -> Float[Tensor, "texts dims"]:
+    def knows(self, text: str) -> bool:
+        """Whether any word piece of a text is in the table."""
+        tokens = self.tokenizer.encode(_plain(text), add_special_tokens=False).tokens
+        return bool(set(tokens) - {"[PAD]", "[UNK]"})
+
+    def embed(self, texts: Sequence[str]) -> Float[Tensor, " texts dims"]:
         """Embed texts.
 
         Args:
@@ -101,20 +130,22 @@ class TextTable:
             One vector of length 1 per text, on the CPU.
 
         Raises:
-            InvalidInput: If a text has no word at all.
+            InvalidInput: If a text has no word piece in the table.
         """
         rows = []
         for text in texts:
+            if not self.knows(text):
+                raise InvalidInput(f"prompt: expected English words, got {text!r}.")
+            # tokenizer.json pads to 128 pieces, and the mean includes the padding: its vector is
+            # short (0.007 to a median of 5.4), and the packaged tower was trained on these means.
             pieces = self.tokenizer.encode(_plain(text), add_special_tokens=False).ids
-            if not pieces:
-                raise InvalidInput(f"prompt: expected words, got {text!r}.")
             rows.append(F.normalize(self.vectors[pieces].mean(dim=0), dim=0, eps=1e-8))
         return torch.stack(rows)
 
 
 def _plain(text: str) -> str:
     """Lower case, Japanese words translated, filler words dropped (unless nothing else is left)."""
-    words = re.findall(r"[^\W_]+", text.lower())
+    words = re.findall(r"[^\W_]+", text.lower().replace("ukiyo-e", "ukiyoe"))
     translated = [GLOSSARY.get(word, word) for word in words]
     telling = [word for word in translated if word and word not in FILLERS]
     return " ".join(telling or words)
@@ -162,7 +193,7 @@ class PackagedEncoder:
                 "for example --text-encoder openai/clip-vit-base-patch32."
             )
         tower, concepts = load_tower(folder / "text_tower")
-        tower.to(device, memory_format=torch.channels_last)
+        tower.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(TextTable.load(), tower, concepts)
 
     def understand(self, prompt: str) -> Understanding:
@@ -173,8 +204,8 @@ class PackagedEncoder:
             (self.concepts[int(i)], round(float(s), 3))
             for s, i in zip(best.values, best.indices, strict=True)
         )
-        words = self.table.embed(_plain(prompt).split())
-        surest = float((words @ self.concept_vectors.T).max())
+        words = [word for word in _plain(prompt).split() if self.table.knows(word)]
+        surest = float((self.table.embed(words) @ self.concept_vectors.T).max())
         return Understanding(float(best.values[0]) >= KNOWN or surest >= KNOWN_WORD, concepts)
 
     def embed_text(self, prompt: str) -> Float[Tensor, " dims"]:
@@ -201,6 +232,10 @@ class ClipEncoder:
         self.network = network
         self.tokenizer = tokenizer
         self.image_size = image_size
+        digest = hashlib.sha256()
+        for weight in network.state_dict().values():
+            digest.update(weight.cpu().numpy().tobytes())
+        self.weight_hash = digest.hexdigest()[:16]
         device = next(network.parameters()).device
         self.mean = torch.tensor(mean, device=device)[:, None, None]
         self.std = torch.tensor(std, device=device)[:, None, None]
@@ -221,8 +256,11 @@ class ClipEncoder:
             ModelError: If there is no such CLIP, or it is broken.
         """
         try:
-            from transformers import CLIPModel, CLIPTokenizerFast  # noqa: PLC0415
-            from transformers.image_processing_utils import ImageProcessingMixin  # noqa: PLC0415
+            from transformers import (  # type: ignore[attr-defined] # noqa: PLC0415
+                CLIPModel,
+                CLIPTokenizerFast,
+            )
+            from transformers.image_processing_base import ImageProcessingMixin  # noqa: PLC0415
         except ImportError as error:
             raise MissingExtra(
                 "text_encoder: CLIP needs transformers; install it with pip install 'ukiyoe[text]'."
@@ -232,12 +270,14 @@ class ClipEncoder:
             raise ModelError(f"text_encoder: {name} is not a CLIP folder: it has no config.json.")
         if not folder.exists() and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
             raise ModelError(
-                f"text_encoder: {name!r} is neither \"packaged\", nor a folder here, nor a Hub id."
+                f'text_encoder: {name!r} is neither "packaged", nor a folder here, nor a Hub id.'
             )
+        source = str(folder) if folder.exists() else name
         try:
-            network, report = _load_clip(CLIPModel, name)
-            tokenizer = CLIPTokenizerFast.from_pretrained(name)
-            processor, _ = ImageProcessingMixin.get_image_processor_dict(name)
+            network, report = _load_clip(CLIPModel, source)
+            tokenizer = CLIPTokenizerFast.from_pretrained(source)
+            processor, _ = ImageProcessingMixin.get_image_processor_dict(source)
+            mean, std = processor["image_mean"], processor["image_std"]
         except Exception as error:  # the many ways a folder or a download can be broken
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise ModelError(f"text_encoder: cannot load CLIP from {name!r}: {reason}") from error
@@ -246,28 +286,23 @@ class ClipEncoder:
             raise ModelError(
                 f"text_encoder: the weights of {name!r} are not CLIP's ({len(missing)} missing)."
             )
-        network.to(device).eval().requires_grad_(False)
-        return cls(
-            network,
-            tokenizer,
-            processor["image_mean"],
-            processor["image_std"],
-            network.config.vision_config.image_size,
-        )
+        network.to(device, torch.float32).eval().requires_grad_(False)
+        return cls(network, tokenizer, mean, std, network.config.vision_config.image_size)
 
     def embed_text(self, prompt: str) -> Float[Tensor, " dims"]:
         """Embed a prompt; cut at CLIP's context length."""
-        tokens = self.tokenizer([prompt], return_tensors="pt", truncation=True)
+        length = self.network.config.text_config.max_position_embeddings
+        tokens = self.tokenizer([prompt], return_tensors="pt", truncation=True, max_length=length)
         tokens = {key: value.to(self.mean.device) for key, value in tokens.items()}
         with torch.no_grad():
             return _normalized(self.network.get_text_features(**tokens))[0]
 
     def embed_images(
         self,
-        images: Float[Tensor, "batch 3 height width"],
+        images: Float[Tensor, " batch 3 height width"],
         generators: Sequence[torch.Generator],
         crops: int,
-    ) -> Float[Tensor, "crops batch dims"]:
+    ) -> Float[Tensor, " crops batch dims"]:
         """Embed random square crops of pictures, differentiably.
 
         Args:
@@ -286,7 +321,7 @@ class ClipEncoder:
         # CLIP's statistics are for [0, 1].
         pixels = ((pixels + 1) / 2 - self.mean) / self.std
         features = _normalized(self.network.get_image_features(pixel_values=pixels))
-        return features.unflatten(0, (crops, len(images)))
+        return features.reshape(crops, len(images), -1)
 
     def _crop(self, image: Tensor, generator: torch.Generator) -> Tensor:
         """A random square of 70 to 100 % of the shorter side, at CLIP's resolution; no flips."""
@@ -303,11 +338,12 @@ class ClipEncoder:
 
 def _load_clip(kind: Any, name: str) -> Any:
     """CLIP and its loading report, safetensors first, then .bin as plain weights."""
-    options = {"output_loading_info": True, "dtype": torch.float32}
     try:
-        return kind.from_pretrained(name, use_safetensors=True, **options)
+        return kind.from_pretrained(name, use_safetensors=True, output_loading_info=True)
     except OSError:
-        return kind.from_pretrained(name, use_safetensors=False, weights_only=True, **options)
+        return kind.from_pretrained(
+            name, use_safetensors=False, weights_only=True, output_loading_info=True
+        )
 
 
 def _normalized(features: Any) -> Tensor:

@@ -66,7 +66,10 @@ class NoisyTower(nn.Module):
         }
         time_channels = 128
         self.time = nn.Sequential(
-            nn.Linear(32, time_channels), nn.SiLU(), nn.Linear(time_channels, time_channels), nn.SiLU()
+            nn.Linear(32, time_channels),
+            nn.SiLU(),
+            nn.Linear(time_channels, time_channels),
+            nn.SiLU(),
         )
         self.stem = nn.Conv2d(in_channels, channels[0], 4, stride=2, padding=1)
         layers: list[nn.Module] = []
@@ -82,9 +85,9 @@ class NoisyTower(nn.Module):
 
     def forward(
         self,
-        sample: Float[Tensor, "batch channels height width"],
+        sample: Float[Tensor, " batch channels height width"],
         alpha_bar: Float[Tensor, " batch"],
-    ) -> Float[Tensor, "batch dims"]:
+    ) -> Float[Tensor, " batch dims"]:
         """Embed noisy samples.
 
         Args:

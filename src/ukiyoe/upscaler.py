@@ -50,9 +50,9 @@ class Upscaler(nn.Module):
 
     def forward(
         self,
-        images: Float[Tensor, "batch 3 height width"],
-        grain: Float[Tensor, "batch 1 height width"] | None = None,
-    ) -> Float[Tensor, "batch 3 height4 width4"]:
+        images: Float[Tensor, " batch 3 height width"],
+        grain: Float[Tensor, " batch 1 height width"] | None = None,
+    ) -> Float[Tensor, " batch 3 height4 width4"]:
         """Enlarge four times.
 
         Args:

@@ -1,1 +1,1 @@
-"""Pictures in, numbers out: features (networks) apart from metrics (pure maths)."""
+"""Measures of generated pictures: networks in `features`, pure maths in `metrics`."""

@@ -1,131 +1,217 @@
-"""What the features and pixels of pictures say, as plain numbers."""
-
-from typing import Any
+"""Measures as pure maths: arrays and pictures in, numbers out, no networks."""
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ukiyoe.color import lab_from_srgb
+from ukiyoe.errors import InvalidInput
 
 Array = NDArray[np.float64]
 
+COPY_RATIO = 1 / 3  # nearest over second nearest distance below which it is a copy (2310.02664)
+
 
 def kid(x: Array, y: Array) -> float:
-    """Kernel Inception distance of two sets of features (here with any network).
+    """Kernel Inception Distance: squared MMD between two sets of features.
+
+    Unbiased, so two samples of one distribution give 0 on average and may fall below it.
 
     Args:
-        x: Features of one set, (m, d), m at least 2.
-        y: Features of the other, (n, d), n at least 2.
+        x: Features of one set, (pictures, dimensions).
+        y: Features of the other set.
 
     Returns:
-        The unbiased squared MMD with the kernel (x.y / d + 1)^3; about 0 for sets of one
-        distribution, and slightly negative as often as positive.
+        The distance, with the kernel (x·y / dimensions + 1)^3.
 
     Source:
-        Binkowski et al. 2018 (arXiv 1801.01401), section 3.1 and eq. 4.
+        Bińkowski et al. 2018, "Demystifying MMD GANs", section 4; Gretton et al. 2012, eq. 3.
     """
-    dims = x.shape[1]
-    m, n = len(x), len(y)
-    xx = (x @ x.T / dims + 1) ** 3
-    yy = (y @ y.T / dims + 1) ** 3
-    xy = (x @ y.T / dims + 1) ** 3
-    within_x = (xx.sum() - np.trace(xx)) / (m * (m - 1))
-    within_y = (yy.sum() - np.trace(yy)) / (n * (n - 1))
-    return float(within_x + within_y - 2 * xy.mean())
+    _check_sets(x, y)
+    within_x, within_y, between = (_kernel(a, b) for a, b in ((x, x), (y, y), (x, y)))
+    n, m = len(x), len(y)
+    # Gretton et al. 2012, eq. 3: no picture is compared with itself.
+    return float(
+        (within_x.sum() - np.trace(within_x)) / (n * (n - 1))
+        + (within_y.sum() - np.trace(within_y)) / (m * (m - 1))
+        - 2 * between.mean()
+    )
 
 
 def kid_subsets(
-    x: Array, y: Array, subsets: int = 50, size: int = 100, seed: int = 0
+    x: Array, y: Array, subsets: int = 100, size: int = 100, seed: int = 0
 ) -> tuple[float, float]:
-    """KID over random subsets.
+    """KID with its spread over random subsets.
 
     Args:
-        x: Features of one set.
-        y: Features of the other.
-        subsets: How many.
-        size: Pictures of each set in one; at most as many as there are.
-        seed: Which subsets.
+        x: Features of one set, (pictures, dimensions).
+        y: Features of the other set.
+        subsets: How many times to draw.
+        size: Pictures drawn from each set, without replacement.
+        seed: Decides the draws.
 
     Returns:
         Mean and standard deviation over the subsets.
+
+    Raises:
+        InvalidInput: If there is no subset to draw, or it is larger than a set.
     """
-    random = np.random.default_rng(seed)
-    size = min(size, len(x), len(y))
+    if subsets < 1:
+        raise InvalidInput(f"subsets: expected at least 1, got {subsets}.")
+    if not 2 <= size <= min(len(x), len(y)):
+        raise InvalidInput(f"size: expected 2 to {min(len(x), len(y))} pictures, got {size}.")
+    generator = np.random.default_rng(seed)
     values = [
         kid(
-            x[random.choice(len(x), size, replace=False)],
-            y[random.choice(len(y), size, replace=False)],
+            x[generator.choice(len(x), size, replace=False)],
+            y[generator.choice(len(y), size, replace=False)],
         )
         for _ in range(subsets)
     ]
     return float(np.mean(values)), float(np.std(values))
 
 
-def near_copies(made: Array, prints: Array) -> NDArray[np.bool_]:
-    """Which pictures are near-copies of a training print.
+def copy_ratios(generated: Array, training: Array) -> Array:
+    """How much nearer each picture is to one training print than to every other.
 
     Args:
-        made: Features of made pictures.
-        prints: Features of the training prints, without duplicates.
+        generated: Features of the pictures, (pictures, dimensions).
+        training: Features of the training prints, one row a print.
 
     Returns:
-        True where the nearest print is under 1/3 of the distance to the second nearest.
+        Distance to the nearest print over that to the second nearest, 0 to 1. A picture at
+        distance 0 from two prints (the same print twice) gets 1: the ratio cannot tell.
+
+    Raises:
+        InvalidInput: If there are fewer than two training prints.
+    """
+    if len(training) < 2:
+        raise InvalidInput(f"training: expected at least 2 prints, got {len(training)}.")
+    # Two passes: the expanded square finds the neighbors, the difference measures them exactly.
+    squares = (training**2).sum(axis=1) - 2 * generated @ training.T
+    nearest = np.argpartition(squares, 1, axis=1)[:, :2]
+    distances = np.linalg.norm(generated[:, None, :] - training[nearest], axis=2)
+    distances.sort(axis=1)
+    second = distances[:, 1]
+    ratios: Array = np.divide(distances[:, 0], second, out=np.ones_like(second), where=second > 0)
+    return ratios
+
+
+def near_copies(generated: Array, training: Array) -> NDArray[np.bool_]:
+    """Which pictures look copied from one training print.
+
+    Args:
+        generated: Features of the pictures, (pictures, dimensions).
+        training: Features of the training prints, one row a print.
+
+    Returns:
+        True where the nearest print is nearer than `COPY_RATIO` of the second nearest.
 
     Source:
-        The criterion of Yoon et al. 2023 (arXiv 2310.02664).
+        arXiv 2310.02664.
     """
-    squares = (made**2).sum(1)[:, None] + (prints**2).sum(1) - 2 * made @ prints.T
-    nearest = np.sqrt(np.maximum(np.sort(squares, axis=1)[:, :2], 0))
-    return np.asarray(nearest[:, 0] < nearest[:, 1] / 3)
+    copies: NDArray[np.bool_] = copy_ratios(generated, training) < COPY_RATIO
+    return copies
 
 
-def pixels(picture: Image.Image, size: tuple[int, int] | None = None) -> Array:
-    """A picture as an array (height, width, 3) in [0, 1], resized to (width, height) if given."""
-    if size:
-        picture = picture.resize(size, Image.Resampling.BOX)
-    return np.asarray(picture.convert("RGB"), dtype=np.float64) / 255
+def near_copy_share(generated: Array, training: Array) -> float:
+    """Share of pictures that `near_copies` names."""
+    return float(near_copies(generated, training).mean())
+
+
+def pearson(a: Array, b: Array) -> float:
+    """Correlation of two arrays of one shape.
+
+    Args:
+        a: Any numbers.
+        b: As many.
+
+    Returns:
+        -1 to 1; 0 if one of them is constant, which correlates with nothing.
+
+    Raises:
+        InvalidInput: If the shapes differ.
+    """
+    if a.shape != b.shape:
+        raise InvalidInput(f"pearson: expected one shape, got {a.shape} and {b.shape}.")
+    x, y = a - a.mean(), b - b.mean()
+    norms = float(np.sqrt((x**2).sum() * (y**2).sum()))
+    return float((x * y).sum()) / norms if norms > 1e-12 else 0.0
 
 
 def luminance(picture: Image.Image, size: tuple[int, int] = (32, 48)) -> Array:
-    """Rec. 709 luma of a picture at a small size, as one row."""
-    weighted: Array = pixels(picture, size) @ np.array([0.2126, 0.7152, 0.0722])
-    return weighted.ravel()
+    """The composition of a picture: light and dark, small.
+
+    Args:
+        picture: Any picture.
+        size: Width and height to resize to, with antialiasing.
+
+    Returns:
+        Rec. 601 luma in [0, 1], (height, width).
+    """
+    small = picture.convert("RGB").convert("L").resize(size, Image.Resampling.BICUBIC)
+    return np.asarray(small, dtype=np.float64) / 255
 
 
-def pearson(x: Array, y: Array) -> float:
-    """Linear correlation; 0 where one side is constant."""
-    x, y = x - x.mean(), y - y.mean()
-    length = np.sqrt((x**2).sum() * (y**2).sum())
-    return float((x * y).sum() / length) if length > 0 else 0.0
+def pixels(picture: Image.Image) -> Array:
+    """A picture's sRGB values, (height, width, 3) in [0, 1]."""
+    return np.asarray(picture.convert("RGB"), dtype=np.float64) / 255
+
+
+def mean_color(picture: Image.Image) -> Array:
+    """Mean of a picture's sRGB values as they are (not linear), (3,) in [0, 1]."""
+    mean: Array = pixels(picture).reshape(-1, 3).mean(axis=0)
+    return mean
+
+
+def mean_lab(picture: Image.Image) -> Array:
+    """CIELAB of a picture's mean color."""
+    return lab_from_srgb(mean_color(picture))
 
 
 def tint_residual(unguided: Array, guided: Array) -> float:
-    """How much of a picture a color filter over another one cannot explain.
+    """Share of the guided picture that no tint of the unguided one explains.
+
+    Fits guided = gain · unguided + offset for each sRGB channel by least squares. Overlays of
+    a flat color, curves as straight lines, and white balance are all such a fit and leave 0.
 
     Args:
-        unguided: The picture without guidance, (height, width, 3).
-        guided: The picture with it, of the same shape.
+        unguided: Pixels of the picture before, (height, width, 3).
+        guided: Pixels of the picture of the same seed and size after.
 
     Returns:
-        Share of the guided picture's variance, over all channels, that is left after the
-        best gain and offset per channel: 0 is a pure tint, 1 an unrelated picture.
+        1 - R², residual over variance, each summed over the channels first so that a nearly
+        flat channel counts little; 0 is a pure tint, 1 is unrelated. A flat guided picture
+        gets 0: any picture tints to it with gain 0.
+
+    Raises:
+        InvalidInput: If the sizes differ.
     """
-    left = total = 0.0
-    for channel in range(3):
-        x, y = unguided[..., channel].ravel(), guided[..., channel].ravel()
-        variance = float(((y - y.mean()) ** 2).sum())
-        left += variance * (1 - pearson(x, y) ** 2)
-        total += variance
-    return left / total if total > 0 else 0.0
+    if unguided.shape != guided.shape:
+        raise InvalidInput(
+            f"guided: expected {unguided.shape} as the unguided picture, got {guided.shape}."
+        )
+    x, y = (picture.reshape(-1, 3) for picture in (unguided, guided))
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    spread = (x**2).sum(axis=0)
+    gain = np.divide((x * y).sum(axis=0), spread, out=np.zeros(3), where=spread > 1e-12)
+    variance = float((y**2).sum())
+    return float(((y - gain * x) ** 2).sum()) / variance if variance > 1e-12 else 0.0
 
 
 def lightness_range(picture: Image.Image) -> float:
-    """From the 2nd to the 98th percentile of CIELAB lightness."""
-    low, high = np.percentile(lab_from_srgb(pixels(picture))[..., 0], [2, 98])
+    """Contrast of a picture: 2nd to 98th percentile of CIELAB L*, 0 to 100."""
+    low, high = np.percentile(lab_from_srgb(pixels(picture))[..., 0], (2, 98))
     return float(high - low)
 
 
-def mean_lab(picture: Image.Image) -> Any:
-    """CIELAB of the mean sRGB color of a picture."""
-    return lab_from_srgb(pixels(picture).mean(axis=(0, 1)))
+def _kernel(a: Array, b: Array) -> Array:
+    values: Array = (a @ b.T / a.shape[1] + 1) ** 3
+    return values
+
+
+def _check_sets(x: Array, y: Array) -> None:
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
+        raise InvalidInput(f"kid: expected two sets of one dimension, got {x.shape}, {y.shape}.")
+    if min(len(x), len(y)) < 2:
+        raise InvalidInput(f"kid: expected at least 2 pictures a set, got {len(x)} and {len(y)}.")

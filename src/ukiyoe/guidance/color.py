@@ -9,7 +9,7 @@ from ukiyoe.guidance.state import GuidanceState
 
 
 def color_loss(
-    images: Float[Tensor, "batch 3 height width"],
+    images: Float[Tensor, " batch 3 height width"],
     target: Float[Tensor, " 3"],
 ) -> Float[Tensor, " batch"]:
     """Perceptual distance of each picture's mean color from one color.

@@ -52,9 +52,9 @@ class Wish:
 def combine_moves(
     wishes: Sequence[Wish],
     losses: dict[str, Float[Tensor, " batch"]],
-    gradients: Sequence[Float[Tensor, "batch channels height width"]],
+    gradients: Sequence[Float[Tensor, " batch channels height width"]],
     alpha_bar: float,
-) -> Float[Tensor, "batch channels height width"]:
+) -> Float[Tensor, " batch channels height width"]:
     """One bounded move of x_0 that serves every wish.
 
     Each gradient is taken as a direction. Where two directions oppose each other, the part
@@ -93,7 +93,9 @@ def _move(wish: Wish, loss: Tensor, gradient: Tensor, alpha_bar: float) -> Tenso
         # Squared-distance losses reach 0 after 2 loss / |g|^2 g; in mean squares of n numbers
         # |g|^2 = n rms^2, so the root-mean-square length of that move is 2 loss / (n rms).
         count = gradient[0].numel()
-        strength = strength.clamp(max=1) * 2 * loss[:, None, None, None] / (count * rms.clamp(min=1e-12))
+        strength = (
+            strength.clamp(max=1) * 2 * loss[:, None, None, None] / (count * rms.clamp(min=1e-12))
+        )
         return direction * strength
     # The less noise, the more is decided already: moves fade with the noise level.
     return direction * strength * (1 - alpha_bar) ** 0.5

@@ -27,10 +27,10 @@ class GuidanceState:
         decode: The codec's decoder.
     """
 
-    sample: Float[Tensor, "batch channels height width"]
+    sample: Float[Tensor, " batch channels height width"]
     timestep: int
     alpha_bar: float
-    pred_original_sample: Float[Tensor, "batch channels height width"]
+    pred_original_sample: Float[Tensor, " batch channels height width"]
     generators: list[torch.Generator] = field(repr=False)
     decode: Callable[[Tensor], Tensor] = field(repr=False)
 
@@ -38,6 +38,6 @@ class GuidanceState:
     def _images(self) -> Tensor:
         return self.decode(self.pred_original_sample)
 
-    def images(self) -> Float[Tensor, "batch 3 rows columns"]:
+    def images(self) -> Float[Tensor, " batch 3 rows columns"]:
         """The estimate as pixels in [-1, 1] (may overshoot), decoded once and only if asked."""
         return self._images

@@ -43,8 +43,8 @@ def packaged_text_guide(encoder: PackagedEncoder, prompt: str) -> Guide:
 
 
 def spherical_distance(
-    x: Float[Tensor, "*batch dims"], y: Float[Tensor, " dims"]
-) -> Float[Tensor, "*batch"]:
+    x: Float[Tensor, " *batch dims"], y: Float[Tensor, " dims"]
+) -> Float[Tensor, " *batch"]:
     """Squared great-circle distance of unit vectors: 0 is equal, pi^2 / 2 opposite."""
     return 2 * ((x - y).norm(dim=-1) / 2).clamp(max=1 - 1e-6).arcsin().square()
 

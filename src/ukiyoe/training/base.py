@@ -106,7 +106,10 @@ def base_loss(
         noise = noise.contiguous(memory_format=torch.channels_last)
         timesteps = torch.randint(len(alpha_bars), (batch_size,), generator=generator)
         alpha_bar = alpha_bars[timesteps]
-        signal, sigma = alpha_bar.sqrt()[:, None, None, None], (1 - alpha_bar).sqrt()[:, None, None, None]
+        signal, sigma = (
+            alpha_bar.sqrt()[:, None, None, None],
+            (1 - alpha_bar).sqrt()[:, None, None, None],
+        )
         x_t = signal * x_0 + sigma * noise  # DDPM, eq. 4
         v = signal * noise - sigma * x_0  # Salimans & Ho 2022, eq. 10
         forward = (compiled or {}).get(name, network)

@@ -58,7 +58,7 @@ class Bucket:
         size: Height and width in pixels of the pictures drawn from it.
     """
 
-    pixels: UInt8[Tensor, "count 3 height width"]
+    pixels: UInt8[Tensor, " count 3 height width"]
     prints: list[int] = field(repr=False)
     size: tuple[int, int]
 
@@ -190,7 +190,7 @@ def load_buckets(
 
 def draw(
     bucket: Bucket, indices: Tensor, generator: torch.Generator
-) -> Float[Tensor, "batch 3 height width"]:
+) -> Float[Tensor, " batch 3 height width"]:
     """Randomly shifted crops of some pictures of a bucket.
 
     Args:

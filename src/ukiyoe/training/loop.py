@@ -7,7 +7,6 @@ averaged (EMA), and an atomic checkpoint every few minutes makes it resumable.
 """
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -111,7 +110,7 @@ def train_steps(
             average.load_state_dict(state["average"])
         except RuntimeError as error:
             raise InvalidInput(
-                f"checkpoint: {checkpoint} holds another network; delete it or choose another folder."
+                f"checkpoint: {checkpoint} is of another network; delete it or use another folder."
             ) from error
         optimizer.load_state_dict(state["optimizer"])
         step, spent = state["step"], state["seconds"]
@@ -165,4 +164,4 @@ def _save(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     torch.save(state, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -45,8 +45,8 @@ class Lpips(nn.Module):
 
     def forward(
         self,
-        images: Float[Tensor, "batch 3 height width"],
-        targets: Float[Tensor, "batch 3 height width"],
+        images: Float[Tensor, " batch 3 height width"],
+        targets: Float[Tensor, " batch 3 height width"],
     ) -> Float[Tensor, " batch"]:
         """Distance of every picture from its target, both in [-1, 1]."""
         with torch.no_grad():

@@ -124,14 +124,18 @@ def _text(prints: list[Print], batch_size: int) -> tuple[Any, Any, list[str]]:
     buckets: dict[str, Bucket] = load_buckets(prints, SIZES)
     captions = table.embed([item.caption for item in prints])
     loss = tower_loss(
-        buckets, packaged_scheduler(), CODEC.encode, tags, table.embed(concepts), captions, batch_size
+        buckets,
+        packaged_scheduler(),
+        CODEC.encode,
+        tags,
+        table.embed(concepts),
+        captions,
+        batch_size,
     )
     return network, loss, concepts
 
 
-def _run(
-    network: nn.Module, loss: Any, config: LoopConfig, checkpoint: Path, say: Say
-) -> Any:
+def _run(network: nn.Module, loss: Any, config: LoopConfig, checkpoint: Path, say: Say) -> Any:
     """Train to the end of the clock and give the averaged network."""
     average = copy.deepcopy(network)
     recent: list[float] = []

@@ -32,9 +32,9 @@ def tower_loss(
     buckets: dict[str, Bucket],
     scheduler: DDPMScheduler,
     encode: Callable[[Tensor], Tensor],
-    tags: Float[Tensor, "prints concepts"],
-    concepts: Float[Tensor, "concepts dims"],
-    captions: Float[Tensor, "prints dims"],
+    tags: Float[Tensor, " prints concepts"],
+    concepts: Float[Tensor, " concepts dims"],
+    captions: Float[Tensor, " prints dims"],
     batch_size: int = 64,
 ) -> Loss:
     """Loss of the tower: which tags, and which caption of the batch, belong to a noisy print.

@@ -21,7 +21,7 @@ ECHO_TIMESTEPS = (40, 100, 160, 220)
 NOISE = 0.04  # largest standard deviation of what is added to clean small pictures
 
 
-def shrink(pixels: UInt8[Tensor, "count 3 height width"]) -> UInt8[Tensor, "count 3 h w"]:
+def shrink(pixels: UInt8[Tensor, " count 3 height width"]) -> UInt8[Tensor, " count 3 h w"]:
     """The small pictures an upscaler starts from: antialiased, as the base model sees prints."""
     small = []
     for chunk in pixels.split(64):
@@ -32,12 +32,12 @@ def shrink(pixels: UInt8[Tensor, "count 3 height width"]) -> UInt8[Tensor, "coun
 
 
 def echoes(
-    small: UInt8[Tensor, "count 3 height width"],
+    small: UInt8[Tensor, " count 3 height width"],
     unet: nn.Module,
     alpha_bars: Tensor,
     codec: Codec,
     timestep: int,
-) -> UInt8[Tensor, "count 3 height width"]:
+) -> UInt8[Tensor, " count 3 height width"]:
     """One-step estimates of small prints by the base model, from a little noise.
 
     Args:
