@@ -135,7 +135,7 @@ class TextTable:
         rows = []
         for text in texts:
             if not self.knows(text):
-                raise InvalidInput(f"prompt: expected English words, got {text!r}.")
+                raise InvalidInput(f"prompt: expected words in English, got {text!r}.")
             # tokenizer.json pads to 128 pieces, and the mean includes the padding: its vector is
             # short (0.007 to a median of 5.4), and the packaged tower was trained on these means.
             pieces = self.tokenizer.encode(_plain(text), add_special_tokens=False).ids

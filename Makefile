@@ -1,0 +1,41 @@
+# Two commands do everything on a machine with Python 3.11+ and make:
+#   make postcards    four guided postcards and a contact sheet under postcards/
+#   make test         every check that CI runs
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: postcards test check bench clean
+
+postcards: .venv/postcards
+	$(BIN)/ukiyoe generate --prompt "a sakura tree" --color "#c98a8a" --seed 7 --count 4 --output postcards
+	@echo "Your postcards: $(CURDIR)/postcards/contact-sheet.png"
+
+test: .venv/test
+	$(MAKE) check
+
+check:
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pydoclint src
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+bench:
+	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/speed.py
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/postcards: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e .
+	@touch $@
+
+.venv/test: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e '.[text,eval,dev]'
+	@touch $@ .venv/postcards
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache

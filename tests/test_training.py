@@ -1,0 +1,188 @@
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ukiyoe.errors import InvalidInput
+from ukiyoe.model import SpaceToDepth, load_model, save_model
+from ukiyoe.training.base import base_loss, min_snr_weight, packaged_scheduler, packaged_unet
+from ukiyoe.training.data import Print, crops, draw, load_buckets, open_print, read_labels
+from ukiyoe.training.loop import LoopConfig, train_steps
+from ukiyoe.training.upscaler import shrink
+from ukiyoe.upscaler import Upscaler
+
+SIZES = {"portrait": (24, 16), "landscape": (16, 24), "square": (16, 16)}
+
+
+@pytest.fixture
+def prints(tmp_path: Path) -> list[Print]:
+    """Six prints of every shape, one of them squeezed by its source."""
+    rows = []
+    shapes = [(40, 60), (40, 62), (60, 40), (50, 50), (120, 40), (40, 40)]
+    for index, (width, height) in enumerate(shapes):
+        pixels = np.random.default_rng(index).integers(0, 255, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+        rows.append({"file": f"{index}.png", "split": "val" if index == 1 else "train"})
+    rows[5] |= {"aspect": "portrait", "squashed": True, "tags": ["wave"]}
+    (tmp_path / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return read_labels(tmp_path)
+
+
+def test_labels_are_read_and_split(prints: list[Print]) -> None:
+    folder = prints[0].path.parent
+    assert len(read_labels(folder, "train")) == 5
+    assert len(read_labels(folder, "val")) == 1
+    assert prints[5].tags == ("wave",)
+    with pytest.raises(InvalidInput, match="no print of split"):
+        read_labels(folder, "test")
+    with pytest.raises(InvalidInput, match=r"labels\.jsonl"):
+        read_labels(folder / "none")
+
+
+def test_squeezed_prints_are_stretched_back(prints: list[Print]) -> None:
+    width, height = open_print(prints[5]).size
+    assert height / width == pytest.approx(1.5, abs=0.05)
+
+
+def test_every_print_lands_in_the_bucket_of_its_shape(prints: list[Print]) -> None:
+    buckets = load_buckets(prints, SIZES)
+    assert buckets["portrait"].prints == [0, 1, 5]
+    assert buckets["landscape"].prints == [2, 4, 4, 4]  # the long one is cut three times
+    assert set(buckets["square"].prints) == set(range(6))
+    assert buckets["portrait"].pixels.shape == (3, 3, 27, 18)
+
+
+def test_crops_are_not_squeezed() -> None:
+    picture = Image.new("RGB", (90, 30))
+    picture.paste((255, 255, 255), (30, 0, 60, 30))
+    left, middle, right = crops(picture, (10, 10))
+    assert [np.asarray(x).mean() for x in (left, right)] == [0, 0]
+    assert np.asarray(middle).mean() == 255
+
+
+def test_draw_shifts_within_the_bucket(prints: list[Print]) -> None:
+    bucket = load_buckets(prints, SIZES)["portrait"]
+    indices = torch.zeros(64, dtype=torch.long)
+    drawn = draw(bucket, indices, torch.Generator().manual_seed(0))
+    assert drawn.shape == (64, 3, 24, 16)
+    assert float(drawn.abs().max()) <= 1
+    assert len({float(x.sum()) for x in drawn}) > 4
+    again = draw(bucket, indices, torch.Generator().manual_seed(0))
+    assert torch.equal(drawn, again)
+
+
+def test_min_snr_weight_is_the_papers_formula() -> None:
+    alpha_bar = torch.linspace(0.01, 0.99, 20)
+    snr = alpha_bar / (1 - alpha_bar)
+    expected = torch.minimum(snr, torch.tensor(5.0)) / (snr + 1)
+    assert torch.allclose(min_snr_weight(alpha_bar), expected, atol=1e-6)
+
+
+def test_the_forward_process_has_its_closed_form() -> None:
+    scheduler = packaged_scheduler()
+    x_0, noise = torch.full((1, 12, 4, 4), 0.3), torch.randn(1, 12, 4, 4)
+    for t in (0, 400, 999):
+        level = scheduler.alphas_cumprod[t]
+        expected = level.sqrt() * x_0 + (1 - level).sqrt() * noise
+        assert torch.allclose(scheduler.add_noise(x_0, noise, torch.tensor([t])), expected)
+
+
+def test_a_perfect_prediction_has_no_loss(prints: list[Print]) -> None:
+    """A network that knows x_0 and answers v makes the loss 0; one that answers epsilon does not."""
+    scheduler, codec = packaged_scheduler(), SpaceToDepth(2)
+    bucket = load_buckets(prints[2:3], {"landscape": (32, 48)}, jitter=1.0)
+    x_0 = codec.encode(bucket["landscape"].pixels[:1].float() / 127.5 - 1)
+
+    class Oracle(nn.Module):
+        def forward(self, x_t: Tensor, t: Tensor) -> "Oracle":
+            level = scheduler.alphas_cumprod[t][:, None, None, None]
+            noise = (x_t - level.sqrt() * x_0) / (1 - level).sqrt()
+            self.sample = level.sqrt() * noise - (1 - level).sqrt() * x_0
+            return self
+
+    loss = base_loss(bucket, scheduler, codec.encode, batch_size=4, coarse_until=0)
+    assert float(loss(Oracle(), torch.Generator().manual_seed(0), 0.5)) < 1e-6
+
+
+class Line(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2))
+
+
+def line_loss(network: nn.Module, generator: torch.Generator, progress: float) -> Tensor:
+    target = torch.tensor([1.0, -1.0]) + 0.01 * torch.randn(2, generator=generator)
+    return (network.weight - target).square().mean()
+
+
+def steps(count: int, checkpoint: Path | None = None) -> tuple[list[float], Line, Line]:
+    """The first steps of a long run (so that the clock plays no part)."""
+    network, average = Line(), Line()
+    config = LoopConfig(max_minutes=1e6, learning_rate=0.05, warmup_steps=1, checkpoint_minutes=0)
+    losses = []
+    for step in train_steps(network, average, line_loss, config, checkpoint):
+        losses.append(step.loss)
+        if len(losses) == count:
+            break
+    return losses, network, average
+
+
+def test_training_learns_and_averages() -> None:
+    losses, network, average = steps(200)
+    assert losses[-1] < 0.01 * losses[0]
+    assert torch.allclose(network.weight.data, torch.tensor([1.0, -1.0]), atol=0.1)
+    assert 0.3 < float(average.weight[0]) < 1.1
+
+
+def test_a_resumed_run_repeats_the_losses_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole, _, _ = steps(20)
+    first, _, _ = steps(12, tmp_path / "c.pt")
+    rest, _, _ = steps(8, tmp_path / "c.pt")
+    assert torch.load(tmp_path / "c.pt", weights_only=True)["step"] == 20
+    np.testing.assert_allclose(first + rest, whole, rtol=1e-5)
+    assert not (tmp_path / "c.part").exists()
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    steps(2, tmp_path / "c.pt")
+    network = nn.Linear(3, 3)
+    run = train_steps(
+        network, copy.deepcopy(network), line_loss, LoopConfig(max_minutes=1), tmp_path / "c.pt"
+    )
+    with pytest.raises(InvalidInput, match="another network"):
+        next(run)
+
+
+def test_a_saved_model_loads_and_keeps_its_weights(tmp_path: Path) -> None:
+    unet, upscaler = packaged_unet(), Upscaler(channels=8, blocks=1)
+    nn.init.normal_(upscaler.out.weight, std=0.1)
+    sizes = {"portrait": [96, 64], "landscape": [64, 96], "square": [64, 64]}
+    extras = {"space_to_depth": 2, "sizes": sizes}
+    save_model(tmp_path, unet, packaged_scheduler(), extras, upscaler)
+    model = load_model(tmp_path, "cpu")
+    assert model.picture_size("portrait") == (384, 256)
+    assert model.scheduler.config.prediction_type == "v_prediction"
+    for found, saved in zip(model.unet.parameters(), unet.parameters(), strict=True):
+        assert torch.allclose(found, saved, atol=1e-3)
+    picture = torch.rand(1, 3, 24, 16)
+    with torch.no_grad():
+        assert model.upscaler is not None
+        assert torch.allclose(model.upscaler(picture), upscaler(picture), atol=1e-2)
+
+
+def test_the_upscaler_starts_as_an_enlargement() -> None:
+    flat = torch.full((1, 3, 8, 12), 0.25)
+    with torch.no_grad():
+        large = Upscaler(channels=8, blocks=1)(flat)
+    assert large.shape == (1, 3, 32, 48)
+    assert torch.allclose(large, torch.tensor(0.25), atol=1e-5)
+
+
+def test_shrink_is_antialiased() -> None:
+    stripes = torch.tensor([0, 255], dtype=torch.uint8).repeat(32).expand(1, 3, 64, -1)
+    assert int((shrink(stripes).int() - 127).abs().max()) < 30
