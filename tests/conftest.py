@@ -101,14 +101,12 @@ def save_clip(folder: Path, safe: bool = True) -> Path:
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizerFast
 
     letters = "abcdefghijklmnopqrstuvwxyz"
-    pieces = [*letters, *(letter + "</w>" for letter in letters)]
+    pieces = [*letters, *(letter + "</w>" for letter in letters), "ab"]
     vocabulary = {piece: i for i, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     (folder / "merges.txt").write_text("#version: 0.2\na b\n")
-    tokenizer = CLIPTokenizerFast(
-        vocab_file=str(folder / "vocab.json"), merges_file=str(folder / "merges.txt")
-    )
+    tokenizer = CLIPTokenizerFast.from_pretrained(folder)
     torch.manual_seed(2)
     shared = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
     config = CLIPConfig(

@@ -1,10 +1,14 @@
+import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import save_clip
+from safetensors.torch import load_file, save_file
 
-from ukiyoe.errors import InvalidInput, ModelError
+from ukiyoe.errors import InvalidInput, MissingExtra, ModelError
 from ukiyoe.guidance import GuidanceState, clip_text_guide, packaged_text_guide
 from ukiyoe.text import ClipEncoder, PackagedEncoder, TextTable
 from ukiyoe.tower import NoisyTower, load_tower, save_tower
@@ -169,3 +173,84 @@ def test_broken_clip_folders(tmp_path: Path, name: str) -> None:
 def test_clip_names_that_are_nothing(name: str) -> None:
     with pytest.raises(ModelError, match="^text_encoder: "):
         ClipEncoder.from_pretrained(name, CPU)
+
+
+@pytest.mark.parametrize("prompt", ["", "   ", "!!!", "🌊", "桜"])
+def test_no_known_word_piece_is_refused(prompt: str) -> None:
+    with pytest.raises(InvalidInput, match="expected words"):
+        TextTable.load().embed([prompt])
+
+
+def test_unknown_characters_are_passed_over_and_ukiyoe_is_not_a_man() -> None:
+    encoder = PackagedEncoder(
+        TextTable.load(), NoisyTower(channels=(8, 16)), ["wave", "man", "sea"]
+    )
+    assert encoder.understand("a 桜 wave").concepts[0][0] == "wave"
+    assert not encoder.understand("ukiyo-e").known
+    with pytest.raises(InvalidInput):
+        encoder.understand("!!!")
+
+
+def test_prompts_differ_and_long_ones_are_cut(clip: ClipEncoder) -> None:
+    assert not torch.allclose(clip.embed_text("a wave"), clip.embed_text("a boat"))
+    assert clip.embed_text("wave " * 200).shape == (8,)
+
+
+def test_crops_reach_both_ends_and_are_never_mirrored(clip: ClipEncoder) -> None:
+    ramp = torch.linspace(-1, 1, 60).expand(1, 3, 40, 60)
+    generator = torch.Generator().manual_seed(0)
+    crops = torch.cat([clip._crop(ramp, generator) for _ in range(64)])
+    assert crops.amin() < -0.94
+    assert crops.amax() > 0.94
+    assert bool((crops[..., -1] > crops[..., 0]).all())
+
+
+def test_weights_are_frozen_float32(tmp_path: Path) -> None:
+    folder = save_clip(tmp_path / "clip")
+    state = load_file(folder / "model.safetensors")
+    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    save_file(half, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "float16"}))
+    weights = list(ClipEncoder.from_pretrained(str(folder), CPU).network.parameters())
+    assert {weight.dtype for weight in weights} == {torch.float32}
+    assert not any(weight.requires_grad for weight in weights)
+
+
+def test_a_tilde_is_home(clip_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(clip_folder.parent))
+    assert ClipEncoder.from_pretrained(f"~/{clip_folder.name}", CPU).image_size == 16
+
+
+def test_statistics_of_something_else(tmp_path: Path) -> None:
+    folder = save_clip(tmp_path / "clip")
+    (folder / "preprocessor_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="text_encoder"):
+        ClipEncoder.from_pretrained(str(folder), CPU)
+
+
+def test_weights_of_something_else(tmp_path: Path) -> None:
+    folder = save_clip(tmp_path / "clip")
+    state = load_file(folder / "model.safetensors")
+    kept = {key: value for key, value in state.items() if not key.startswith("vision_model")}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="not CLIP's"):
+        ClipEncoder.from_pretrained(str(folder), CPU)
+
+
+def test_a_pickle_that_runs_code_is_never_run(tmp_path: Path) -> None:
+    class Hostile:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "ran",))
+
+    folder = save_clip(tmp_path / "clip", safe=False)
+    torch.save({"weight": Hostile()}, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError):
+        ClipEncoder.from_pretrained(str(folder), CPU)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_missing_transformers_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'ukiyoe\[text\]'"):
+        ClipEncoder.from_pretrained("openai/clip-vit-base-patch32", CPU)

@@ -286,6 +286,8 @@ class ClipEncoder:
             raise ModelError(
                 f"text_encoder: the weights of {name!r} are not CLIP's ({len(missing)} missing)."
             )
+        if "a</w>" not in tokenizer.get_vocab():  # transformers 5 makes one up from no files
+            raise ModelError(f"text_encoder: {name!r} has no CLIP tokenizer.")
         network.to(device, torch.float32).eval().requires_grad_(False)
         return cls(network, tokenizer, mean, std, network.config.vision_config.image_size)
 

@@ -147,10 +147,10 @@ def luminance(picture: Image.Image, size: tuple[int, int] = (32, 48)) -> Array:
         size: Width and height to resize to, with antialiasing.
 
     Returns:
-        Rec. 601 luma in [0, 1], (height, width).
+        Rec. 601 luma in [0, 1], row by row, (height * width,).
     """
     small = picture.convert("RGB").convert("L").resize(size, Image.Resampling.BICUBIC)
-    return np.asarray(small, dtype=np.float64) / 255
+    return np.asarray(small, dtype=np.float64).ravel() / 255
 
 
 def pixels(picture: Image.Image) -> Array:
