@@ -111,8 +111,11 @@ def save_clip(folder: Path, safe: bool = True) -> Path:
     shared = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
     config = CLIPConfig(
         text_config={
-            **shared, "num_attention_heads": 2, "vocab_size": len(vocabulary),
-            "max_position_embeddings": 20, "eos_token_id": vocabulary["<|endoftext|>"],
+            **shared,
+            "num_attention_heads": 2,
+            "vocab_size": len(vocabulary),
+            "max_position_embeddings": 20,
+            "eos_token_id": vocabulary["<|endoftext|>"],
             "bos_token_id": vocabulary["<|startoftext|>"],
         },
         vision_config={**shared, "num_attention_heads": 2, "image_size": 16, "patch_size": 8},

@@ -5,12 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from conftest import save_clip, save_ddpm
 from PIL import Image
 
+from conftest import save_clip, save_ddpm
 from ukiyoe.cli import build_parser, main
 from ukiyoe.recipe import read_recipe
 
@@ -32,7 +33,12 @@ def levels(path: Path) -> np.ndarray:
 
 def test_files_report_and_contact_sheet(folder: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert generate("--model", folder, "--color", "#1f4e79", "--seed", 7, "--count", 3, "--output", out) == 0
+    assert (
+        generate(
+            "--model", folder, "--color", "#1f4e79", "--seed", 7, "--count", 3, "--output", out
+        )
+        == 0
+    )
     names = sorted(path.name for path in out.iterdir())
     assert names == ["contact-sheet.png", "report.json", "seed-7.png", "seed-8.png", "seed-9.png"]
     report = json.loads((out / "report.json").read_text())
@@ -58,9 +64,34 @@ def test_a_recipe_makes_the_picture_again_and_flags_override(folder: str, tmp_pa
     made = tmp_path / "a" / "seed-5.png"
     share = read_recipe(str(made)).to_share_string()
     for name, source in (("b", str(made)), ("c", share)):
-        assert main(["generate", "--recipe", source, "--device", "cpu", "--output", str(tmp_path / name)]) == 0
+        assert (
+            main(
+                [
+                    "generate",
+                    "--recipe",
+                    source,
+                    "--device",
+                    "cpu",
+                    "--output",
+                    str(tmp_path / name),
+                ]
+            )
+            == 0
+        )
         assert np.array_equal(levels(tmp_path / name / "seed-5.png"), levels(made))
-    main(["generate", "--recipe", share, "--seed", "6", "--device", "cpu", "--output", str(tmp_path / "d")])
+    main(
+        [
+            "generate",
+            "--recipe",
+            share,
+            "--seed",
+            "6",
+            "--device",
+            "cpu",
+            "--output",
+            str(tmp_path / "d"),
+        ]
+    )
     other = read_recipe(str(tmp_path / "d" / "seed-6.png"))
     assert (other.seed, other.color, other.num_inference_steps) == (6, "#008080", 2)
 
@@ -109,7 +140,19 @@ def test_info_prints_the_recipe(
 def test_clip_steers_from_disk(folder: str, clip_folder: Path, tmp_path: Path) -> None:
     plain, steered = tmp_path / "a", tmp_path / "b"
     generate("--model", folder, "--output", plain)
-    assert generate("--model", folder, "--prompt", "a wave", "--text-encoder", clip_folder, "--output", steered) == 0
+    assert (
+        generate(
+            "--model",
+            folder,
+            "--prompt",
+            "a wave",
+            "--text-encoder",
+            clip_folder,
+            "--output",
+            steered,
+        )
+        == 0
+    )
     assert not np.array_equal(levels(plain / "seed-0.png"), levels(steered / "seed-0.png"))
     assert len(read_recipe(str(steered / "seed-0.png")).text_encoder_hash) == 16
 
@@ -178,7 +221,7 @@ def other_recipe(tmp_path: Path) -> Path:
     return path
 
 
-BAD = {
+BAD: dict[str, list[Any]] = {
     "no command": [],
     "unknown command": ["paint"],
     "unknown option": ["generate", "--sepia"],

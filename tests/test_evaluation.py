@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHARED, needs_prints
 from PIL import Image
 
+from conftest import SHARED, needs_prints
 from ukiyoe.errors import InvalidInput
 from ukiyoe.evaluation.metrics import (
     kid,
@@ -77,7 +77,7 @@ def features() -> object:
 def test_a_broken_network_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"no")
     for name in ("x.onnx", "none.onnx"):
-        with pytest.raises(InvalidInput, match="^features: "):
+        with pytest.raises(InvalidInput, match=r"^features: "):
             features()(tmp_path / name)  # type: ignore[operator]
 
 

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import save_ddim, save_ddpm, save_ldm
 from diffusers import AutoencoderDC, DDIMScheduler, DDPMPipeline, LDMPipeline
 from safetensors.torch import load_file, save_file
 
+from conftest import save_ddim, save_ddpm, save_ldm
 from ukiyoe.errors import InvalidInput, ModelError
 from ukiyoe.model import Autoencoder, SpaceToDepth, load_model
 
@@ -135,12 +135,19 @@ def _edit(path: str, **changes: object):  # type: ignore[no-untyped-def]
     return edit
 
 
+def _pickle_code(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+    torch.save({"a": Path}, folder / "unet/diffusion_pytorch_model.bin")
+
+
 BREAKS = {
     "no index": lambda f: (f / "model_index.json").unlink(),
     "index is no json": lambda f: (f / "model_index.json").write_text("{"),
     "index is a list": lambda f: (f / "model_index.json").write_text("[]"),
     "index without unet": lambda f: (f / "model_index.json").write_text("{}"),
-    "another kind of network": _edit("model_index.json", unet=["diffusers", "UNet2DConditionModel"]),
+    "another kind of network": _edit(
+        "model_index.json", unet=["diffusers", "UNet2DConditionModel"]
+    ),
     "foreign autoencoder": _edit("model_index.json", vae=["diffusers", "Evil"]),
     "autoencoder not there": _edit("model_index.json", vqvae=["diffusers", "VQModel"]),
     "truncated weights": _truncate,
@@ -156,7 +163,7 @@ BREAKS = {
     "latents without a codec": lambda f: (f / "ukiyoe.json").write_text('{"space_to_depth": 2}'),
     "upscaler not there": lambda f: (f / "ukiyoe.json").write_text('{"upscaler": {}}'),
     "extras are no json": lambda f: (f / "ukiyoe.json").write_text("]"),
-    "pickled code": lambda f: [(f / WEIGHTS).unlink(), torch.save({"a": Path}, f / "unet/diffusion_pytorch_model.bin")],
+    "pickled code": _pickle_code,
 }  # fmt: skip
 
 
@@ -183,5 +190,5 @@ def test_no_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_a_device_that_is_not_there() -> None:
-    with pytest.raises(InvalidInput, match="^device: expected cpu"):
+    with pytest.raises(InvalidInput, match=r"^device: expected cpu"):
         load_model("packaged", "tpu")

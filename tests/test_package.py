@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,6 +72,7 @@ def test_a_default_postcard_costs_at_most_180_gflop(pipeline: UkiyoePipeline) ->
     with FlopCounterMode(display=False) as base, torch.no_grad():
         pipeline.model.unet(torch.randn(1, *pipeline.model.latent_shape("portrait")), 500)
     with FlopCounterMode(display=False) as upscaler, torch.no_grad():
+        assert pipeline.model.upscaler is not None
         pipeline.model.upscaler(torch.randn(1, 3, 96, 64))
     gflop = [c.get_total_flops() / 1e9 for c in (counter, base, upscaler)]
     step = (gflop[0] - gflop[2]) / 2
@@ -79,12 +81,14 @@ def test_a_default_postcard_costs_at_most_180_gflop(pipeline: UkiyoePipeline) ->
 
 
 def test_guides_change_the_picture_and_scale_zero_does_not(pipeline: UkiyoePipeline) -> None:
-    options = {"seeds": [3], "num_inference_steps": 6}
+    options: dict[str, Any] = {"seeds": [3], "num_inference_steps": 6}
     plain = np.asarray(pipeline(**options).images[0], dtype=float)
     off = pipeline("a wave", text_scale=0, color="#b23a2e", color_scale=0, **options).images[0]
     assert np.array_equal(plain, np.asarray(off))
     red = np.asarray(pipeline(color="#b23a2e", color_scale=8, **options).images[0], dtype=float)
-    assert red[..., 0].mean() - red[..., 2].mean() > plain[..., 0].mean() - plain[..., 2].mean() + 20
+    assert (
+        red[..., 0].mean() - red[..., 2].mean() > plain[..., 0].mean() - plain[..., 2].mean() + 20
+    )
     wave = np.asarray(pipeline("a wave", **options).images[0], dtype=float)
     assert np.abs(wave - plain).mean() > 1
 
@@ -95,9 +99,9 @@ def test_guides_change_the_picture_and_scale_zero_does_not(pipeline: UkiyoePipel
      {"num_inference_steps": 1001}, {"color": "nope"}, {"text_scale": 11}, {"solver": "euler"},
      {"orientation": "round"}, {"prompt": "", "seeds": [1]}],
 )  # fmt: skip
-def test_bad_arguments(pipeline: UkiyoePipeline, options: dict[str, object]) -> None:
+def test_bad_arguments(pipeline: UkiyoePipeline, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="expected"):
-        pipeline(**options)  # type: ignore[arg-type]
+        pipeline(**options)
 
 
 def test_recipes_of_one_batch_share_everything_but_the_seed(pipeline: UkiyoePipeline) -> None:

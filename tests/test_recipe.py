@@ -35,7 +35,8 @@ def test_png_json_and_share_string_round_trip(tmp_path: Path) -> None:
 @given(
     st.builds(
         Recipe,
-        prompt=st.none() | st.text(min_size=1, max_size=50).filter(lambda t: any(map(str.isalnum, t))),
+        prompt=st.none()
+        | st.text(min_size=1, max_size=50).filter(lambda t: any(map(str.isalnum, t))),
         text_scale=st.floats(0, 10),
         seed=st.integers(0, MAX_SEED),
         num_inference_steps=st.integers(1, 1000),
@@ -101,7 +102,7 @@ def test_hostile_sources(tmp_path: Path) -> None:
         "x" * 5000, "ukiyoe1:", "ukiyoe1:!!!!", bomb(), FULL.to_share_string()[:-6],
     ]  # fmt: skip
     for source in sources:
-        with pytest.raises(InvalidInput, match="^recipe: ") as caught:
+        with pytest.raises(InvalidInput, match=r"^recipe: ") as caught:
             read_recipe(source)
         assert "\n" not in str(caught.value)
 

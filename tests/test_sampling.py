@@ -1,10 +1,11 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import save_ddim, save_ddpm, save_ldm
 from diffusers import DDIMPipeline, DDIMScheduler
 
+from conftest import save_ddim, save_ddpm, save_ldm
 from ukiyoe.errors import InvalidInput
 from ukiyoe.guidance import Wish, color_wish
 from ukiyoe.model import Model, load_model
@@ -28,7 +29,8 @@ def run(model: Model, seeds: list[int], steps: int = 5, solver: str = "ddim", **
 def test_every_solver_kind_and_length(
     tmp_path: Path, solver: str, kind: str, prediction_type: str
 ) -> None:
-    save = {"ddpm": save_ddpm, "ddim": save_ddim, "ldm": save_ldm}[kind]
+    savers: dict[str, Callable[..., Path]] = {"ddpm": save_ddpm, "ddim": save_ddim, "ldm": save_ldm}
+    save = savers[kind]
     model = load_model(save(tmp_path / "m", prediction_type=prediction_type), "cpu")
     for steps in (1, 7, 50):
         done = run(model, [1, 2], steps, solver, wishes=[color_wish("#1f4e79", 5)])
@@ -99,9 +101,9 @@ def test_multistep_solvers_stay_multistep(model: Model) -> None:
 
 def test_steps_out_of_range(model: Model) -> None:
     for steps in (0, 51, -1):
-        with pytest.raises(InvalidInput, match="^steps: expected 1 to 50"):
+        with pytest.raises(InvalidInput, match=r"^steps: expected 1 to 50"):
             make_solver(model, "ddim", steps)
-    with pytest.raises(InvalidInput, match="^solver: expected one of"):
+    with pytest.raises(InvalidInput, match=r"^solver: expected one of"):
         make_solver(model, "euler", 5)
 
 

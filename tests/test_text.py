@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import save_clip
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from conftest import save_clip
 from ukiyoe.errors import InvalidInput, MissingExtra, ModelError
 from ukiyoe.guidance import GuidanceState, clip_text_guide, packaged_text_guide
 from ukiyoe.text import ClipEncoder, PackagedEncoder, TextTable
@@ -50,7 +51,7 @@ def test_embeddings_are_unit_and_repeatable(table: TextTable) -> None:
 
 
 def test_a_text_without_words_is_refused(table: TextTable) -> None:
-    with pytest.raises(InvalidInput, match="^prompt: expected words"):
+    with pytest.raises(InvalidInput, match=r"^prompt: expected words"):
         table.embed(["?!"])
 
 
@@ -114,9 +115,12 @@ def test_clip_sees_zero_to_one_normalized_by_its_own_statistics(clip: ClipEncode
     """Mid-gray is 0.5 in CLIP's range; [-1, 1] fed in directly would give 0."""
     seen = []
     forward = clip.network.get_image_features
-    clip.network.get_image_features = lambda pixel_values: (
-        seen.append(pixel_values), forward(pixel_values=pixel_values)
-    )[1]  # fmt: skip
+
+    def spy(pixel_values: Tensor) -> object:
+        seen.append(pixel_values)
+        return forward(pixel_values=pixel_values)
+
+    clip.network.get_image_features = spy
     clip.embed_images(torch.zeros(1, 3, 16, 16), [torch.Generator()], 1)
     del clip.network.get_image_features
     expected = (0.5 - 0.48145466) / 0.26862954
@@ -164,14 +168,14 @@ CLIP_BREAKS = {
 def test_broken_clip_folders(tmp_path: Path, name: str) -> None:
     folder = save_clip(tmp_path / "clip")
     CLIP_BREAKS[name](folder)
-    with pytest.raises(ModelError, match="^text_encoder: ") as caught:
+    with pytest.raises(ModelError, match=r"^text_encoder: ") as caught:
         ClipEncoder.from_pretrained(str(folder), CPU)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "./x", "", "a/b/c"])
 def test_clip_names_that_are_nothing(name: str) -> None:
-    with pytest.raises(ModelError, match="^text_encoder: "):
+    with pytest.raises(ModelError, match=r"^text_encoder: "):
         ClipEncoder.from_pretrained(name, CPU)
 
 

@@ -22,7 +22,7 @@ SIZES = {"portrait": (24, 16), "landscape": (16, 24), "square": (16, 16)}
 @pytest.fixture
 def prints(tmp_path: Path) -> list[Print]:
     """Six prints of every shape, one of them squeezed by its source."""
-    rows = []
+    rows: list[dict[str, object]] = []
     shapes = [(40, 60), (40, 62), (60, 40), (50, 50), (120, 40), (40, 40)]
     for index, (width, height) in enumerate(shapes):
         pixels = np.random.default_rng(index).integers(0, 255, (height, width, 3), dtype=np.uint8)
@@ -93,7 +93,7 @@ def test_the_forward_process_has_its_closed_form() -> None:
 
 
 def test_a_perfect_prediction_has_no_loss(prints: list[Print]) -> None:
-    """A network that knows x_0 and answers v makes the loss 0; one that answers epsilon does not."""
+    """Answering v from x_0 makes the loss 0; answering epsilon does not."""
     scheduler, codec = packaged_scheduler(), SpaceToDepth(2)
     bucket = load_buckets(prints[2:3], {"landscape": (32, 48)}, jitter=1.0)
     x_0 = codec.encode(bucket["landscape"].pixels[:1].float() / 127.5 - 1)
@@ -117,7 +117,7 @@ class Line(nn.Module):
 
 def line_loss(network: nn.Module, generator: torch.Generator, progress: float) -> Tensor:
     target = torch.tensor([1.0, -1.0]) + 0.01 * torch.randn(2, generator=generator)
-    return (network.weight - target).square().mean()
+    return (next(network.parameters()) - target).square().mean()
 
 
 def steps(count: int, checkpoint: Path | None = None) -> tuple[list[float], Line, Line]:

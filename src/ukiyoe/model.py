@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import diffusers
 import torch
@@ -139,7 +139,7 @@ class Model:
     codec: Codec
     upscaler: Upscaler | None
     sizes: dict[str, tuple[int, int]]
-    default_orientation: str
+    default_orientation: Literal["portrait", "landscape", "square"]
     extras: dict[str, Any] = field(repr=False)
     weight_hash: str
 
@@ -235,7 +235,6 @@ def load_model(name: str | Path = PACKAGED, device: str | None = None) -> Model:
         The model in float32, ready to sample.
 
     Raises:
-        InvalidInput: If the device does not exist here.
         ModelError: If there is no such model, or it is broken or of a kind we cannot run.
     """
     target = torch.device(_check_device(device))
@@ -260,7 +259,7 @@ def load_model(name: str | Path = PACKAGED, device: str | None = None) -> Model:
     upscaler = _load_upscaler(folder, extras)
     for network in (unet, upscaler, getattr(codec, "network", None)):
         if network is not None:
-            network.to(target, memory_format=torch.channels_last)
+            network.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload]
             network.eval().requires_grad_(False)
     return Model(
         name=str(name),

@@ -1,6 +1,6 @@
 """`UkiyoePipeline`: the front door, in the manner of diffusers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -127,7 +127,7 @@ class UkiyoePipeline:
             version=package_version(),
         )
 
-    def sample(self, recipes: Sequence[Recipe]) -> Iterator[SamplingStep]:
+    def sample(self, recipes: Sequence[Recipe]) -> Generator[SamplingStep]:
         """Denoise one batch, step by step; close the iterator to cancel.
 
         Args:

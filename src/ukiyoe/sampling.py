@@ -1,6 +1,6 @@
 """The sampler: one generator, one loop, every solver, any guides."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,7 +118,7 @@ def sample_steps(
     num_inference_steps: int,
     solver: str,
     wishes: Sequence[Wish] = (),
-) -> Iterator[SamplingStep]:
+) -> Generator[SamplingStep]:
     """Denoise a batch of pictures, steering each step.
 
     Args:

@@ -256,7 +256,7 @@ class ClipEncoder:
             ModelError: If there is no such CLIP, or it is broken.
         """
         try:
-            from transformers import (  # type: ignore[attr-defined] # noqa: PLC0415
+            from transformers import (  # noqa: PLC0415
                 CLIPModel,
                 CLIPTokenizerFast,
             )

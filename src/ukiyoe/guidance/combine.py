@@ -75,7 +75,7 @@ def combine_moves(
         for wish, gradient in zip(wishes, gradients, strict=True)
     ]
     order = sorted(range(len(moves)), key=lambda i: -wishes[i].scale)
-    total = moves[order[0]]
+    total: Tensor = moves[order[0]]
     for i in order[1:]:
         overlap = (moves[i] * total).sum(dim=(1, 2, 3), keepdim=True).clamp(max=0)
         length = total.square().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-20)

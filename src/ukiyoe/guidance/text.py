@@ -37,7 +37,8 @@ def packaged_text_guide(encoder: PackagedEncoder, prompt: str) -> Guide:
         batch = len(state.sample)
         alpha_bar = torch.full((batch,), state.alpha_bar, device=device)
         embedding = encoder.tower(state.sample, alpha_bar)
-        return torch.logsumexp(embedding @ rivals.T, dim=1) - embedding @ wish
+        loss: Tensor = torch.logsumexp(embedding @ rivals.T, dim=1) - embedding @ wish
+        return loss
 
     return guide
 
@@ -46,7 +47,8 @@ def spherical_distance(
     x: Float[Tensor, " *batch dims"], y: Float[Tensor, " dims"]
 ) -> Float[Tensor, " *batch"]:
     """Squared great-circle distance of unit vectors: 0 is equal, pi^2 / 2 opposite."""
-    return 2 * ((x - y).norm(dim=-1) / 2).clamp(max=1 - 1e-6).arcsin().square()
+    chord: Tensor = (x - y).norm(dim=-1)
+    return 2 * (chord / 2).clamp(max=1 - 1e-6).arcsin().square()
 
 
 def clip_text_guide(encoder: ClipEncoder, prompt: str) -> Guide:

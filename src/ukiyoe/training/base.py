@@ -115,6 +115,7 @@ def base_loss(
         forward = (compiled or {}).get(name, network)
         prediction = forward(x_t, timesteps).sample  # type: ignore[attr-defined]
         error = (prediction.float() - v).square().mean(dim=(1, 2, 3))
-        return (min_snr_weight(alpha_bar) * error).mean()
+        weighted: Tensor = min_snr_weight(alpha_bar) * error
+        return weighted.mean()
 
     return loss

@@ -114,8 +114,8 @@ def train_steps(
             ) from error
         optimizer.load_state_dict(state["optimizer"])
         step, spent = state["step"], state["seconds"]
-    pairs = list(zip(average.parameters(), network.parameters(), strict=True))
-    averages, weights = [a for a, _ in pairs], [w.data for _, w in pairs]
+    averages = [weight.data for weight in average.parameters()]
+    weights = [weight.data for weight in network.parameters()]
     before = saved = time.monotonic()
     while (progress := spent / (60 * config.max_minutes)) < 1:
         warm = min(1.0, (step + 1) / config.warmup_steps)
@@ -124,7 +124,7 @@ def train_steps(
         generator = torch.Generator().manual_seed(hash((config.seed, step)) % 2**63)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
             value = loss(network, generator, progress)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
         optimizer.step()
         optimizer.zero_grad()

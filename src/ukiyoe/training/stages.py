@@ -109,7 +109,7 @@ def _upscaler(prints: list[Print], model: Any, lpips: Lpips, batch_size: int) ->
         small.append(
             [clean] + [echoes(clean, model.unet, alpha_bars, CODEC, t) for t in ECHO_TIMESTEPS]
         )
-    network = Upscaler().to(memory_format=torch.channels_last)
+    network = Upscaler().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     compiled = torch.compile(network, dynamic=False)
     return network, upscaler_loss(buckets, small, lpips, batch_size, compiled)
 
@@ -120,7 +120,7 @@ def _text(prints: list[Print], batch_size: int) -> tuple[Any, Any, list[str]]:
     tags = tag_matrix(prints, concepts)
     table = TextTable.load(PACKAGED_FOLDER / "text_table")
     network = WordMatch(NoisyTower(dropout=0.2), tags.mean(dim=0))
-    network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     buckets: dict[str, Bucket] = load_buckets(prints, SIZES)
     captions = table.embed([item.caption for item in prints])
     loss = tower_loss(

@@ -74,7 +74,7 @@ def tower_loss(
         which = torch.tensor([bucket.prints[i] for i in indices.tolist()])
         logits = embedding @ concepts.T + network.bias
         tagged = F.binary_cross_entropy_with_logits(logits, tags[which])
-        pairs = embedding @ captions[which].T * network.temperature  # type: ignore[operator]
+        pairs = embedding @ captions[which].T * network.temperature
         matched = F.cross_entropy(pairs, torch.arange(batch_size))
         return 10 * tagged + 0.3 * matched
 

@@ -107,6 +107,7 @@ def upscaler_loss(
         y = torch.stack(targets).contiguous(memory_format=torch.channels_last)
         grain = torch.randn(batch_size, 1, PATCH, PATCH, generator=generator)
         made = (compiled or network)(x, grain).float()
-        return (made - y).abs().mean() + lpips(made, y).mean()
+        distance: Tensor = (made - y).abs().mean() + lpips(made, y).mean()
+        return distance
 
     return loss
