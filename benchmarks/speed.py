@@ -83,7 +83,7 @@ class Bench:
         guided = Recipe(
             prompt=PROMPT,
             color=COLOR,
-            orientation=self.model.default_orientation,  # type: ignore[arg-type]
+            orientation=self.model.default_orientation,
         )
         self.guided = self._recipes(guided, batch)
         plain = Recipe(orientation=guided.orientation)

@@ -67,7 +67,7 @@ def test_delta_e_2000_is_symmetric_and_zero_on_equal_colors() -> None:
 
 def test_lab_of_known_colors() -> None:
     lab = lab_from_srgb(np.array([[1.0, 1, 1], [0, 0, 0], [1, 0, 0]]))
-    assert np.allclose(lab, [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20]], atol=0.02)
+    assert np.allclose(lab, np.array([[100.0, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20]]), atol=0.02)
 
 
 @pytest.mark.parametrize(

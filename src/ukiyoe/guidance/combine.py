@@ -75,13 +75,14 @@ def combine_moves(
         for wish, gradient in zip(wishes, gradients, strict=True)
     ]
     order = sorted(range(len(moves)), key=lambda i: -wishes[i].scale)
-    total: Tensor = moves[order[0]]
+    total = moves[order[0]]
     for i in order[1:]:
         overlap = (moves[i] * total).sum(dim=(1, 2, 3), keepdim=True).clamp(max=0)
         length = total.square().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-20)
         total = total + moves[i] - overlap / length * total
     rms = total.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp(min=1e-20)
-    return total * (MAX_MOVE / rms).clamp(max=1)
+    bounded: Tensor = total * (MAX_MOVE / rms).clamp(max=1)
+    return bounded
 
 
 def _move(wish: Wish, loss: Tensor, gradient: Tensor, alpha_bar: float) -> Tensor:
