@@ -81,8 +81,7 @@ def combine_moves(
         length = total.square().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-20)
         total = total + moves[i] - overlap / length * total
     rms = total.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp(min=1e-20)
-    bounded: Tensor = total * (MAX_MOVE / rms).clamp(max=1)
-    return bounded
+    return torch.mul(total, (MAX_MOVE / rms).clamp(max=1))
 
 
 def _move(wish: Wish, loss: Tensor, gradient: Tensor, alpha_bar: float) -> Tensor:
