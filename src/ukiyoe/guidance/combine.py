@@ -5,10 +5,10 @@ go; how far is decided here, so that a scale means the same for every guide,
 batch size, resolution and step count.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -46,7 +46,7 @@ class Wish:
     def acts(self, alpha_bar: float) -> bool:
         """Whether the guide acts at this noise level."""
         low, high = self.window
-        return self.scale > 0 and low <= (1 - alpha_bar) ** 0.5 <= high
+        return self.scale > 0 and low <= math.sqrt(1 - alpha_bar) <= high
 
 
 def combine_moves(
@@ -81,7 +81,7 @@ def combine_moves(
         length = total.square().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-20)
         total = total + moves[i] - overlap / length * total
     rms = total.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp(min=1e-20)
-    return torch.mul(total, (MAX_MOVE / rms).clamp(max=1))
+    return total * (MAX_MOVE / rms).clamp(max=1)
 
 
 def _move(wish: Wish, loss: Tensor, gradient: Tensor, alpha_bar: float) -> Tensor:
@@ -98,4 +98,4 @@ def _move(wish: Wish, loss: Tensor, gradient: Tensor, alpha_bar: float) -> Tenso
         )
         return direction * strength
     # The less noise, the more is decided already: moves fade with the noise level.
-    return direction * strength * (1 - alpha_bar) ** 0.5
+    return direction * strength * math.sqrt(1 - alpha_bar)
