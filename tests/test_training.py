@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ukiyoe.errors import InvalidInput
 from ukiyoe.model import SpaceToDepth, load_model, save_model
-from ukiyoe.training.base import base_loss, min_snr_weight, packaged_scheduler, packaged_unet
+from ukiyoe.training.base import base_loss, loss_weight, packaged_scheduler, packaged_unet
 from ukiyoe.training.data import Print, crops, draw, load_buckets, open_print, read_labels
 from ukiyoe.training.loop import LoopConfig, train_steps
 from ukiyoe.training.upscaler import shrink
@@ -76,11 +76,12 @@ def test_draw_shifts_within_the_bucket(prints: list[Print]) -> None:
     assert torch.equal(drawn, again)
 
 
-def test_min_snr_weight_is_the_papers_formula() -> None:
-    alpha_bar = torch.linspace(0.01, 0.99, 20)
+def test_the_weight_is_one_at_noise_and_capped_at_little_noise() -> None:
+    alpha_bar = torch.linspace(0, 0.99, 20)
     snr = alpha_bar / (1 - alpha_bar)
-    expected = torch.minimum(snr, torch.tensor(5.0)) / (snr + 1)
-    assert torch.allclose(min_snr_weight(alpha_bar), expected, atol=1e-6)
+    expected = (snr + 1).clamp(max=5) / (snr + 1)
+    assert torch.allclose(loss_weight(alpha_bar), expected, atol=1e-6)
+    assert float(loss_weight(torch.zeros(1))) == 1
 
 
 def test_the_forward_process_has_its_closed_form() -> None:

@@ -47,23 +47,26 @@ def packaged_scheduler() -> DDPMScheduler:
     )
 
 
-def min_snr_weight(
-    alpha_bar: Float[Tensor, " batch"], gamma: float = 5.0
-) -> Float[Tensor, " batch"]:
-    """Weight of a v-prediction loss: min(SNR, gamma) / (SNR + 1).
+def loss_weight(alpha_bar: Float[Tensor, " batch"], gamma: float = 5.0) -> Float[Tensor, " batch"]:
+    """Weight of a v-prediction loss: min(SNR + 1, gamma) / (SNR + 1).
+
+    The plain v loss weights the error of x_0 by SNR + 1 (Salimans & Ho 2022, section 4), which
+    is finite at pure noise, where compositions are decided; it is only capped at little noise.
+    Min-SNR weighting as published starts from SNR, which is 0 at pure noise: with it our model
+    was still worse than a linear (Wiener) denoiser above t = 700 after 7,000 steps.
 
     Args:
         alpha_bar: Share of signal variance at each picture's timestep.
-        gamma: Where the weight stops growing.
+        gamma: Where the weight of x_0 stops growing.
 
     Returns:
         One weight per picture.
 
     Source:
-        Hang et al. 2023 (arXiv 2303.09556), section 3.4.
+        Hang et al. 2023 (arXiv 2303.09556), section 3.4, for the cap.
     """
-    # SNR = a / (1 - a), so min(SNR, g) / (SNR + 1) = min(a, g (1 - a)).
-    return torch.minimum(alpha_bar, gamma * (1 - alpha_bar))
+    # SNR + 1 = 1 / (1 - a)
+    return (gamma * (1 - alpha_bar)).clamp(max=1)
 
 
 def base_loss(
@@ -115,7 +118,7 @@ def base_loss(
         forward = (compiled or {}).get(name, network)
         prediction = forward(x_t, timesteps).sample  # type: ignore[attr-defined]
         error = (prediction.float() - v).square().mean(dim=(1, 2, 3))
-        weighted: Tensor = min_snr_weight(alpha_bar) * error
+        weighted: Tensor = loss_weight(alpha_bar) * error
         return weighted.mean()
 
     return loss
