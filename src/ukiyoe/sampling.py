@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ukiyoe.errors import InvalidInput
 from ukiyoe.guidance import GuidanceState, Wish, combine_moves
-from ukiyoe.model import Model
+from ukiyoe.model import Model, lanes
 from ukiyoe.settings import SOLVERS
 
 # alpha_bar of a zero-terminal-SNR checkpoint at its last timestep is 0; solvers take its logarithm.
@@ -143,22 +143,39 @@ def sample_steps(
     takes_generator = solver in {"ddpm", "ddim"}
     for index, timestep in enumerate(timesteps):
         alpha_bar = max(float(model.scheduler.alphas_cumprod[timestep]), SMALLEST_ALPHA_BAR)
-        # 1. Estimate x_0 (no gradient flows through the U-Net).
-        with torch.no_grad():
-            original = model.predict_original(sample, timestep, alpha_bar)
-        # 2. Move the estimate down the guides' losses.
-        losses: dict[str, Tensor] = {}
-        nonfinite: tuple[str, ...] = ()
         acting = [wish for wish in wishes if wish.acts(alpha_bar)]
-        if acting:
-            state = _state(model, sample, original, timestep, alpha_bar, guide_generators)
-            losses, gradients, nonfinite = _differentiate(state, acting)
-            original = original + combine_moves(acting, losses, gradients, alpha_bar)
+        parts = [
+            _steer(model, sample[lane], timestep, alpha_bar, acting, guide_generators[lane])
+            for lane in lanes(sample)
+        ]
+        original = torch.cat([part[0] for part in parts])
+        losses = {wish.name: torch.cat([part[1][wish.name] for part in parts]) for wish in acting}
+        nonfinite = tuple(sorted({name for part in parts for name in part[2]}))
         # 3. One step of the solver, from the moved estimate.
         with torch.no_grad():
             keywords = {"generator": generators} if takes_generator else {}
             sample = scheduler.step(original, timestep, sample, **keywords).prev_sample
         yield SamplingStep(index, len(timesteps), timestep, sample, original, losses, nonfinite)
+
+
+def _steer(
+    model: Model,
+    sample: Tensor,
+    timestep: int,
+    alpha_bar: float,
+    acting: Sequence[Wish],
+    generators: list[torch.Generator],
+) -> tuple[Tensor, dict[str, Tensor], tuple[str, ...]]:
+    """The steered estimate of x_0, every guide's loss, and guides that were not finite."""
+    # 1. Estimate x_0 (no gradient flows through the U-Net).
+    with torch.no_grad():
+        original = model.predict_original(sample, timestep, alpha_bar)
+    if not acting:
+        return original, {}, ()
+    # 2. Move the estimate down the guides' losses.
+    state = _state(model, sample, original, timestep, alpha_bar, generators)
+    losses, gradients, nonfinite = _differentiate(state, acting)
+    return original + combine_moves(acting, losses, gradients, alpha_bar), losses, nonfinite
 
 
 def _state(
