@@ -53,7 +53,7 @@ def test_autoencoders_decode_as_their_pipeline_does(tmp_path: Path, kind: str) -
 
 def test_dc_autoencoder_encodes() -> None:
     network = AutoencoderDC(
-        latent_channels=3, attention_head_dim=8,
+        latent_channels=4, attention_head_dim=8,
         encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
         encoder_layers_per_block=(1, 1), decoder_layers_per_block=(1, 1),
         encoder_block_types="ResBlock", decoder_block_types="ResBlock",

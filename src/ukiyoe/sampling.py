@@ -19,8 +19,9 @@ from ukiyoe.guidance import GuidanceState, Wish, combine_moves
 from ukiyoe.model import Model, lanes
 from ukiyoe.settings import SOLVERS
 
-# alpha_bar of a zero-terminal-SNR checkpoint at its last timestep is 0; solvers take its logarithm.
-SMALLEST_ALPHA_BAR = 1e-9
+# alpha_bar at T - 1 may be 0 (zero-terminal-SNR checkpoints) or too near it for the float32 betas
+# that solvers take; a signal of 0.001 is nothing next to the noise.
+SMALLEST_ALPHA_BAR = 1e-6
 GUIDE_STREAM = 0x9E3779B97F4A7C15  # separates a guide's randomness from the picture's noise
 
 
@@ -47,12 +48,33 @@ class SamplingStep:
     nonfinite: tuple[str, ...] = ()
 
 
-def make_solver(model: Model, name: str, num_inference_steps: int) -> Any:
+def trailing_timesteps(num_train_timesteps: int, num_inference_steps: int) -> list[int]:
+    """Evenly spaced timesteps that start at pure noise.
+
+    Args:
+        num_train_timesteps: T.
+        num_inference_steps: 1 to T.
+
+    Returns:
+        That many different timesteps, falling from T - 1.
+
+    Source:
+        "Trailing" spacing: Lin et al. 2023 (arXiv 2305.08891), table 2.
+    """
+    longest, count = num_train_timesteps, num_inference_steps
+    return [(2 * longest * left + count) // (2 * count) - 1 for left in range(count, 0, -1)]
+
+
+def make_solver(model: Model, name: str, num_inference_steps: int) -> tuple[Any, list[int]]:
     """A diffusers scheduler on the checkpoint's own betas, fed with x_0.
 
     The U-Net's output is turned into x_0 before the solver sees it, so every
     solver runs with ``prediction_type="sample"`` and a moved x_0 is consistent
     with the noise the solver infers from it.
+
+    The solver gets the forward process respaced to our timesteps (Nichol & Dhariwal 2021,
+    section 4), and counts n - 1 ... 0: spacing is exact for every number of steps, where
+    schedulers that divide T by it drift or take one step more.
 
     Args:
         model: Whose forward process it is.
@@ -60,7 +82,7 @@ def make_solver(model: Model, name: str, num_inference_steps: int) -> Any:
         num_inference_steps: 1 to the model's training timesteps.
 
     Returns:
-        The scheduler, its timesteps set.
+        The scheduler, and the model's timestep for every step.
 
     Raises:
         InvalidInput: If the solver is unknown or the number of steps out of range.
@@ -70,10 +92,12 @@ def make_solver(model: Model, name: str, num_inference_steps: int) -> Any:
         raise InvalidInput(
             f"steps: expected 1 to {longest} for this model, got {num_inference_steps}."
         )
+    timesteps = trailing_timesteps(longest, num_inference_steps)
     alpha_bars = model.scheduler.alphas_cumprod.double().clamp(min=SMALLEST_ALPHA_BAR)
+    alpha_bars = alpha_bars[timesteps[::-1]]
     betas = 1 - alpha_bars / torch.cat([alpha_bars.new_ones(1), alpha_bars[:-1]])
     common: dict[str, Any] = {
-        "num_train_timesteps": longest,
+        "num_train_timesteps": num_inference_steps,
         "trained_betas": betas.tolist(),
         "prediction_type": "sample",
         "timestep_spacing": "trailing",
@@ -92,7 +116,7 @@ def make_solver(model: Model, name: str, num_inference_steps: int) -> Any:
     else:
         raise InvalidInput(f"solver: expected one of {', '.join(SOLVERS)}, got {name!r}.")
     solver.set_timesteps(num_inference_steps)
-    return solver
+    return solver, timesteps
 
 
 def initial_noise(
@@ -135,13 +159,12 @@ def sample_steps(
     Source:
         Steering at x_0 without the U-Net's gradient: MPGD, He et al. 2023 (arXiv 2311.16424).
     """
-    scheduler = make_solver(model, solver, num_inference_steps)
+    scheduler, timesteps = make_solver(model, solver, num_inference_steps)
     sample, generators = initial_noise(seeds, model.latent_shape(orientation))
     sample = sample.to(model.device, memory_format=torch.channels_last)
     guide_generators = [torch.Generator().manual_seed(s ^ GUIDE_STREAM & 2**63 - 1) for s in seeds]
-    timesteps = [int(t) for t in scheduler.timesteps]
     takes_generator = solver in {"ddpm", "ddim"}
-    for index, timestep in enumerate(timesteps):
+    for index, (timestep, own) in enumerate(zip(timesteps, scheduler.timesteps, strict=True)):
         alpha_bar = max(float(model.scheduler.alphas_cumprod[timestep]), SMALLEST_ALPHA_BAR)
         acting = [wish for wish in wishes if wish.acts(alpha_bar)]
         parts = [
@@ -154,7 +177,7 @@ def sample_steps(
         # 3. One step of the solver, from the moved estimate.
         with torch.no_grad():
             keywords = {"generator": generators} if takes_generator else {}
-            sample = scheduler.step(original, timestep, sample, **keywords).prev_sample
+            sample = scheduler.step(original, own, sample, **keywords).prev_sample
         yield SamplingStep(index, len(timesteps), timestep, sample, original, losses, nonfinite)
 
 
