@@ -205,7 +205,7 @@ def generate(options: argparse.Namespace) -> int:
     recipes = [replace(signed, seed=wish.seed + k) for k in range(count)]
     output = output or _numbered_folder(Path("postcards"))
     kept = _check_conflicts(output, recipes)
-    output.mkdir(parents=True, exist_ok=True)
+    _make_folder(output)
     missing = [recipe for recipe in recipes if recipe.seed not in kept]
     seconds: dict[int, float] = {}
     interrupted = False
@@ -356,6 +356,13 @@ def _writable(folder: Path) -> bool:
         return folder.is_dir() and os.access(folder, os.W_OK)
     except OSError:
         return False
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"output: cannot make {folder} ({error.strerror}).") from error
 
 
 def _numbered_folder(parent: Path) -> Path:
