@@ -17,7 +17,12 @@ from diffusers import (
     UNet2DModel,
     VQModel,
 )
+from jaxtyping import install_import_hook
 
+# Before anything imports the package: see runtime_types.py.
+# The modules left out judge people's input themselves.
+TENSORS = "color images model sampling guidance text tower upscaler training evaluation"
+install_import_hook([f"ukiyoe.{name}" for name in TENSORS.split()], "runtime_types.check")
 torch.set_num_threads(1)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -99,7 +99,7 @@ def test_parse_color_reads_css(text: str, expected: str) -> None:
 )  # fmt: skip
 def test_parse_color_refuses_in_one_sentence(text: object) -> None:
     with pytest.raises(InvalidInput, match=r"^color: expected a CSS color") as caught:
-        parse_color(text)  # type: ignore[arg-type]
+        parse_color(text)
     assert len(str(caught.value)) < 200
 
 

@@ -42,7 +42,7 @@ FUNCTION = re.compile(
 )
 
 
-def parse_color(text: str) -> str:
+def parse_color(text: object) -> str:
     """Read any CSS color.
 
     Args:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import diffusers
 import torch
@@ -37,6 +37,7 @@ AUTOENCODERS = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC", "VQModel")
 ASPECTS = {"portrait": 2 / 3, "landscape": 3 / 2, "square": 1.0}
 
 
+@runtime_checkable
 class Codec(Protocol):
     """What stands between a picture and the U-Net."""
 

@@ -53,7 +53,7 @@ class NoisyTower(nn.Module):
         self,
         in_channels: int = 12,
         dims: int = 128,
-        channels: tuple[int, ...] = (64, 128, 192),
+        channels: Sequence[int] = (64, 128, 192),
         blocks: int = 2,
         dropout: float = 0.0,
     ) -> None:
