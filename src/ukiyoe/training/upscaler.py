@@ -106,7 +106,8 @@ def upscaler_loss(
         x = torch.stack(inputs).contiguous(memory_format=torch.channels_last)
         y = torch.stack(targets).contiguous(memory_format=torch.channels_last)
         grain = torch.randn(batch_size, 1, PATCH, PATCH, generator=generator)
-        made = (compiled or network)(x, grain).float()
+        forward = network if compiled is None else compiled
+        made = forward(x, grain).float()
         distance: Tensor = (made - y).abs().mean() + lpips(made, y).mean()
         return distance
 
