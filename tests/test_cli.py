@@ -57,6 +57,10 @@ def test_seed_8_is_the_same_alone_and_after_seed_7(folder: str, tmp_path: Path) 
     eight = [levels(tmp_path / name / "seed-8.png") for name in "abc"]
     assert np.abs(eight[0] - eight[1]).max() <= 2
     assert np.array_equal(eight[0], eight[2])
+    source = str(tmp_path / "a" / "seed-8.png")
+    assert read_recipe(source).together
+    main(["generate", "--recipe", source, "--device", "cpu", "--output", str(tmp_path / "d")])
+    assert np.array_equal(eight[0], levels(tmp_path / "d" / "seed-8.png"))
 
 
 def test_a_recipe_makes_the_picture_again_and_flags_override(folder: str, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_broken_tables_and_towers(tmp_path: Path) -> None:
     save_tower(tower, CONCEPTS, tmp_path)
     again, concepts = load_tower(tmp_path)
     assert concepts == CONCEPTS
-    x, level = torch.randn(2, 12, 16, 24), torch.tensor([0.1, 0.9])
+    x, level = torch.randn(2, 3, 32, 48), torch.tensor([0.1, 0.9])
     with torch.no_grad():
         assert torch.allclose(again(x, level), tower.eval()(x, level), atol=2e-2)
     (tmp_path / "model.safetensors").write_bytes(b"x")
@@ -90,7 +90,7 @@ def test_a_model_without_a_tower_says_what_to_do(ddpm_folder: Path) -> None:
 
 
 def test_packaged_guide_differentiates_through_the_noisy_sample(encoder: PackagedEncoder) -> None:
-    leaf = torch.randn(2, 12, 24, 16, requires_grad=True)
+    leaf = torch.randn(2, 3, 48, 32, requires_grad=True)
     state = GuidanceState(leaf * 0.5, 600, 0.25, leaf, [], lambda x: x)
     loss = packaged_text_guide(encoder, "a wave")(state)
     assert loss.shape == (2,)

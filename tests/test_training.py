@@ -1,6 +1,7 @@
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from ukiyoe.model import SpaceToDepth, load_model, save_model
 from ukiyoe.training.base import base_loss, loss_weight, packaged_scheduler, packaged_unet
 from ukiyoe.training.data import Print, crops, draw, load_buckets, open_print, read_labels
 from ukiyoe.training.loop import LoopConfig, train_steps
+from ukiyoe.training.optimizer import MuonAdamW
 from ukiyoe.training.upscaler import shrink
 from ukiyoe.upscaler import Upscaler
 
@@ -106,7 +108,7 @@ def test_a_perfect_prediction_has_no_loss(prints: list[Print]) -> None:
             self.sample = level.sqrt() * noise - (1 - level).sqrt() * x_0
             return self
 
-    loss = base_loss(bucket, scheduler, codec.encode, batch_size=4, coarse_until=0)
+    loss = base_loss(bucket, scheduler, codec.encode, batch_size=4)
     assert float(loss(Oracle(), torch.Generator().manual_seed(0), 0.5)) < 1e-6
 
 
@@ -149,6 +151,49 @@ def test_a_resumed_run_repeats_the_losses_of_an_uninterrupted_one(tmp_path: Path
     assert not (tmp_path / "c.part").exists()
 
 
+def test_muon_turns_every_direction_of_a_hidden_matrix_alike() -> None:
+    """A steep and a flat direction move equally far; biases and edges are AdamW's business."""
+    torch.manual_seed(0)
+    network = nn.ModuleDict({"conv_in": nn.Conv2d(3, 8, 1), "hidden": nn.Conv2d(8, 8, 3)})
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    optimizer = MuonAdamW(network, matrix_rate=0.1, rate=0.01, weight_decay=0.0)
+    optimizer.set_share(0.5)
+    for weight in network.parameters():
+        weight.grad = torch.randn(weight.shape) * torch.logspace(0, -1, len(weight)).view(
+            -1, *[1] * (weight.ndim - 1)
+        )
+    optimizer.step()
+    moved = {name: weight.detach() - before[name] for name, weight in network.named_parameters()}
+    spread = torch.linalg.svdvals(moved["hidden.weight"].flatten(1))
+    assert float(spread.max() / spread.min()) < 2
+    assert abs(float(moved["hidden.weight"].square().mean().sqrt()) - 0.5 * 0.1 * 0.2) < 0.003
+    for name in ("conv_in.weight", "conv_in.bias", "hidden.bias"):  # AdamW's first step: sign
+        assert torch.allclose(moved[name].abs(), torch.tensor(0.005), rtol=1e-3)
+    assert all(weight.grad is None for weight in network.parameters())
+
+
+def test_muon_resumes_where_it_stopped() -> None:
+    def train(states: list[dict[str, Any]] | None, steps: int) -> list[dict[str, Any]]:
+        optimizer = MuonAdamW(network, 0.1, 0.01, 0.01)
+        if states:
+            optimizer.load_state_dict(states)
+        for _ in range(steps):
+            loss = (network(torch.ones(1, 4)) - 3).square().sum()
+            loss.backward()
+            optimizer.step()
+        return copy.deepcopy(optimizer.state_dict())
+
+    torch.manual_seed(0)
+    start = nn.Linear(4, 4)
+    network = copy.deepcopy(start)
+    train(None, 6)
+    whole = network.weight.detach().clone()
+    network = copy.deepcopy(start)
+    train(train(None, 3), 3)
+    assert torch.equal(network.weight, whole)
+
+
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     steps(2, tmp_path / "c.pt")
     network = nn.Linear(3, 3)
@@ -163,7 +208,7 @@ def test_a_saved_model_loads_and_keeps_its_weights(tmp_path: Path) -> None:
     unet, upscaler = packaged_unet(), Upscaler(channels=8, blocks=1)
     nn.init.normal_(upscaler.out.weight, std=0.1)
     sizes = {"portrait": [96, 64], "landscape": [64, 96], "square": [64, 64]}
-    extras = {"space_to_depth": 2, "sizes": sizes}
+    extras = {"space_to_depth": 4, "sizes": sizes}
     save_model(tmp_path, unet, packaged_scheduler(), extras, upscaler)
     model = load_model(tmp_path, "cpu")
     assert model.picture_size("portrait") == (384, 256)

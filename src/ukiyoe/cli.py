@@ -215,10 +215,10 @@ def generate(options: argparse.Namespace) -> int:
             seconds[recipe.seed] = spent
     except KeyboardInterrupt:
         interrupted = True
-    made = [r for r in recipes if r.seed in seconds or r.seed in kept]
+    made = [r.seed for r in recipes if r.seed in seconds or r.seed in kept]
     if made:
-        report = [_report_row(output, recipe, seconds.get(recipe.seed, 0.0)) for recipe in made]
-        sheet = contact_sheet([_open(output / f"seed-{recipe.seed}.png") for recipe in made])
+        report = [_report_row(output, seed, seconds.get(seed, 0.0)) for seed in made]
+        sheet = contact_sheet([_open(output / f"seed-{seed}.png") for seed in made])
         _atomically(output / "contact-sheet.png", lambda path: sheet.save(path, "PNG"))
         text = json.dumps(report, indent=2) + "\n"
         _atomically(output / "report.json", lambda path: path.write_text(text, encoding="utf-8"))
@@ -236,9 +236,9 @@ def _pictures(
     from tqdm import tqdm  # noqa: PLC0415
 
     from ukiyoe.images import pil_from_tensor  # noqa: PLC0415
+    from ukiyoe.pipeline import split_batches  # noqa: PLC0415
 
-    size = options.batch_size
-    batches = [recipes[start : start + size] for start in range(0, len(recipes), size)]
+    batches = split_batches(recipes, options.batch_size)
     steps = recipes[0].num_inference_steps * len(batches) if recipes else 0
     nonfinite: set[str] = set()
     bar = tqdm(total=steps, unit="step", disable=options.quiet or options.json, file=sys.stderr)
@@ -279,7 +279,7 @@ def _check_conflicts(output: Path, recipes: list[Recipe]) -> set[int]:
     return kept
 
 
-def _report_row(output: Path, recipe: Recipe, seconds: float) -> dict[str, object]:
+def _report_row(output: Path, seed: int, seconds: float) -> dict[str, object]:
     """What was achieved, measured on the saved picture."""
     import numpy as np  # noqa: PLC0415
 
@@ -290,7 +290,8 @@ def _report_row(output: Path, recipe: Recipe, seconds: float) -> dict[str, objec
         srgb_from_hex,
     )
 
-    path = output / f"seed-{recipe.seed}.png"
+    path = output / f"seed-{seed}.png"
+    recipe = read_recipe(str(path))
     mean = np.asarray(_open(path), dtype=np.float64).mean(axis=(0, 1)) / 255
     difference = None
     if recipe.color is not None:
@@ -298,7 +299,7 @@ def _report_row(output: Path, recipe: Recipe, seconds: float) -> dict[str, objec
         difference = round(float(delta_e_2000(lab_from_srgb(mean), wish)), 2)
     return {
         "file": path.name,
-        "seed": recipe.seed,
+        "seed": seed,
         "mean_color": hex_from_srgb(mean),
         "delta_e_2000": difference,
         "seconds": seconds,

@@ -212,23 +212,12 @@ class Model:
         """
         with torch.inference_mode():
             finished = []
-            for lane in lanes(latents):
-                images = self.codec.decode(latents[lane]).clamp(-1, 1)
+            for latent in latents.split(1):  # large activations: one picture at a time
+                images = self.codec.decode(latent).clamp(-1, 1)
                 if self.upscaler:
                     images = self.upscaler(images)
                 finished.append(images.clamp(-1, 1))
             return torch.cat(finished)
-
-
-def lanes(sample: Tensor) -> list[slice]:
-    """Which pictures of a batch to compute together.
-
-    On a CPU every picture is computed alone. A convolution there rounds differently for one
-    picture than for several (oneDNN picks another blocking); alone, a picture is the same bit by
-    bit in any batch, so that its recipe makes it again.
-    """
-    width = 1 if sample.device.type == "cpu" else len(sample)
-    return [slice(start, start + width) for start in range(0, len(sample), width)]
 
 
 def best_device() -> str:

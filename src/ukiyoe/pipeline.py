@@ -33,6 +33,15 @@ class UkiyoeOutput:
     nonfinite: tuple[str, ...] = ()
 
 
+def split_batches(recipes: Sequence[Recipe], batch_size: int) -> list[list[Recipe]]:
+    """Recipes in groups to denoise together; a recipe notes that it has company."""
+    batches = [list(recipes[i : i + batch_size]) for i in range(0, len(recipes), batch_size)]
+    return [
+        [replace(recipe, together=recipe.together or len(batch) > 1) for recipe in batch]
+        for batch in batches
+    ]
+
+
 class UkiyoePipeline:
     """Makes pictures with one model; keeps its networks loaded between calls."""
 
@@ -97,14 +106,16 @@ class UkiyoePipeline:
                 text_encoder=text_encoder,
             )
         )
-        recipes = [replace(recipe, seed=seed) for seed in seeds]
         images: list[Image.Image] = []
         nonfinite: set[str] = set()
-        for start in range(0, len(recipes), batch_size):
-            for step in self.sample(recipes[start : start + batch_size]):
+        batches = split_batches([replace(recipe, seed=seed) for seed in seeds], batch_size)
+        for batch in batches:
+            for step in self.sample(batch):
                 nonfinite.update(step.nonfinite)
             images += pil_from_tensor(self.model.finish(step.sample))
-        return UkiyoeOutput(images, recipes, tuple(sorted(nonfinite)))
+        return UkiyoeOutput(
+            images, [recipe for batch in batches for recipe in batch], tuple(sorted(nonfinite))
+        )
 
     def recipe(self, wish: Recipe) -> Recipe:
         """Check a recipe against this model and sign it with the weights in use.
@@ -134,7 +145,8 @@ class UkiyoePipeline:
             recipes: Equal but for their seeds.
 
         Returns:
-            An iterator of steps; the last one's ``sample`` goes to `Model.finish`.
+            An iterator of steps; the last one's ``sample`` goes to `Model.finish`. A single
+            recipe that once had company is denoised twice at once, for the same bits.
 
         Raises:
             InvalidInput: If the recipes differ in more than the seed.
@@ -142,14 +154,17 @@ class UkiyoePipeline:
         first = recipes[0]
         if any(replace(recipe, seed=first.seed) != first for recipe in recipes):
             raise InvalidInput("recipes: expected recipes equal but for their seeds.")
-        return sample_steps(
+        seeds = [recipe.seed for recipe in recipes]
+        doubled = len(seeds) == 1 and first.together
+        steps = sample_steps(
             self.model,
-            [recipe.seed for recipe in recipes],
+            seeds * 2 if doubled else seeds,
             first.orientation,
             first.num_inference_steps,
             first.solver,
             self.wishes(first),
         )
+        return (step.first() for step in steps) if doubled else steps
 
     def explain_prompt(self, recipe: Recipe) -> str:
         """Say in words what the packaged encoder uses for a prompt it does not know.

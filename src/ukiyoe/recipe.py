@@ -4,7 +4,7 @@ import base64
 import json
 import math
 import zlib
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ class Recipe(SamplingConfig):
         model_hash: First 16 hex digits of the SHA-256 of its weights.
         text_encoder_hash: The same for a CLIP text encoder.
         version: Of Ukiyoe.
+        together: Denoised in a batch of several, which on a CPU differs in the last bits from
+            denoising alone. Two recipes that differ only here are equal.
     """
 
     seed: int = 0
@@ -53,6 +55,7 @@ class Recipe(SamplingConfig):
     model_hash: str = ""
     text_encoder_hash: str = ""
     version: str = ""
+    together: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check every field; the first bad one is an `InvalidInput`."""
@@ -63,6 +66,7 @@ class Recipe(SamplingConfig):
             good = _is_number(value) and 0 <= value <= MAX_SCALE
             _check(good, name, f"a number from 0 to {MAX_SCALE:g}", value)
             object.__setattr__(self, name, float(value))
+        _check(type(self.together) is bool, "together", "true or false", self.together)
         whole = type(self.seed) is int and 0 <= self.seed <= MAX_SEED
         _check(whole, "seed", "a whole number from 0 to 2^63 - 1", self.seed)
         steps = self.num_inference_steps
@@ -115,7 +119,7 @@ def recipe_from_json(text: str) -> Recipe:
         raise InvalidInput(f"recipe: expected a JSON object, got {text[:40]!r}.") from error
     if not isinstance(content, dict):
         raise InvalidInput(f"recipe: expected a JSON object, got {text[:40]!r}.")
-    unknown = sorted(set(content) - {field.name for field in fields(Recipe)})
+    unknown = sorted(set(content) - {known.name for known in fields(Recipe)})
     if unknown:
         raise InvalidInput(
             f"recipe: unknown field {unknown[0]!r}; not ours, or of a newer version of Ukiyoe."

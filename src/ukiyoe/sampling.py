@@ -1,7 +1,7 @@
 """The sampler: one generator, one loop, every solver, any guides."""
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ukiyoe.errors import InvalidInput
 from ukiyoe.guidance import GuidanceState, Wish, combine_moves
-from ukiyoe.model import Model, lanes
+from ukiyoe.model import Model
 from ukiyoe.settings import SOLVERS
 
 # alpha_bar at T - 1 may be 0 (zero-terminal-SNR checkpoints) or too near it for the float32 betas
@@ -46,6 +46,15 @@ class SamplingStep:
     pred_original_sample: Float[Tensor, " batch channels height width"] = field(repr=False)
     losses: dict[str, Tensor] = field(repr=False)
     nonfinite: tuple[str, ...] = ()
+
+    def first(self) -> "SamplingStep":
+        """The same step with only the first picture of the batch."""
+        return replace(
+            self,
+            sample=self.sample[:1],
+            pred_original_sample=self.pred_original_sample[:1],
+            losses={name: loss[:1] for name, loss in self.losses.items()},
+        )
 
 
 def trailing_timesteps(num_train_timesteps: int, num_inference_steps: int) -> list[int]:
@@ -167,13 +176,9 @@ def sample_steps(
     for index, (timestep, own) in enumerate(zip(timesteps, scheduler.timesteps, strict=True)):
         alpha_bar = max(float(model.scheduler.alphas_cumprod[timestep]), SMALLEST_ALPHA_BAR)
         acting = [wish for wish in wishes if wish.acts(alpha_bar)]
-        parts = [
-            _steer(model, sample[lane], timestep, alpha_bar, acting, guide_generators[lane])
-            for lane in lanes(sample)
-        ]
-        original = torch.cat([part[0] for part in parts])
-        losses = {wish.name: torch.cat([part[1][wish.name] for part in parts]) for wish in acting}
-        nonfinite = tuple(sorted({name for part in parts for name in part[2]}))
+        original, losses, nonfinite = _steer(
+            model, sample, timestep, alpha_bar, acting, guide_generators
+        )
         # 3. One step of the solver, from the moved estimate.
         with torch.no_grad():
             keywords = {"generator": generators} if takes_generator else {}

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from ukiyoe.errors import ModelError
 
+FOLD = 2  # side of the block of pixels that becomes channels before the first layer
+
 
 class TimedBlock(nn.Module):
     """Residual block whose features are scaled and shifted by the noise level."""
@@ -44,14 +46,13 @@ class TimedBlock(nn.Module):
 class NoisyTower(nn.Module):
     """Reads what a noisy sample shows, so that guidance needs no clean picture.
 
-    The classifier of Dhariwal & Nichol 2021 (arXiv 2105.05233, section 4),
-    with the text space in place of classes. The length of the embedding says
-    how sure it is: pure noise maps near 0.
+    It sees noisy pixels, whatever codec the U-Net works behind. The classifier of Dhariwal &
+    Nichol 2021 (arXiv 2105.05233, section 4), with the text space in place of classes. The
+    length of the embedding says how sure it is: pure noise maps near 0.
     """
 
     def __init__(
         self,
-        in_channels: int = 12,
         dims: int = 128,
         channels: Sequence[int] = (64, 128, 192),
         blocks: int = 2,
@@ -59,7 +60,6 @@ class NoisyTower(nn.Module):
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
-            "in_channels": in_channels,
             "dims": dims,
             "channels": list(channels),
             "blocks": blocks,
@@ -71,7 +71,7 @@ class NoisyTower(nn.Module):
             nn.Linear(time_channels, time_channels),
             nn.SiLU(),
         )
-        self.stem = nn.Conv2d(in_channels, channels[0], 4, stride=2, padding=1)
+        self.stem = nn.Conv2d(3 * FOLD**2, channels[0], 4, stride=2, padding=1)
         layers: list[nn.Module] = []
         before = channels[0]
         for width in channels:
@@ -85,13 +85,13 @@ class NoisyTower(nn.Module):
 
     def forward(
         self,
-        sample: Float[Tensor, " batch channels height width"],
+        sample: Float[Tensor, " batch 3 height width"],
         alpha_bar: Float[Tensor, " batch"],
     ) -> Float[Tensor, " batch dims"]:
         """Embed noisy samples.
 
         Args:
-            sample: x_t, in what the U-Net works on.
+            sample: x_t as pixels.
             alpha_bar: Share of signal variance of each.
 
         Returns:
@@ -101,7 +101,7 @@ class NoisyTower(nn.Module):
         frequencies = 2.0 ** torch.arange(16, device=angle.device) * (math.pi / 64)
         waves = angle[:, None] * frequencies
         time = self.time(torch.cat([waves.sin(), waves.cos()], dim=1).to(sample.dtype))
-        x = self.stem(sample)
+        x = self.stem(F.pixel_unshuffle(sample, FOLD))
         for block in self.blocks:
             x = block(x, time)
         x = F.silu(self.norm(x))

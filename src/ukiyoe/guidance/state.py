@@ -41,3 +41,7 @@ class GuidanceState:
     def images(self) -> Float[Tensor, " batch 3 rows columns"]:
         """The estimate as pixels in [-1, 1] (may overshoot), decoded once and only if asked."""
         return self._images
+
+    def noisy_images(self) -> Float[Tensor, " batch 3 rows columns"]:
+        """x_t as pixels; means something only if the codec merely rearranges pixels."""
+        return self.decode(self.sample)

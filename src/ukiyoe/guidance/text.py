@@ -36,7 +36,7 @@ def packaged_text_guide(encoder: PackagedEncoder, prompt: str) -> Guide:
     def guide(state: GuidanceState) -> Tensor:
         batch = len(state.sample)
         alpha_bar = torch.full((batch,), state.alpha_bar, device=device)
-        embedding = encoder.tower(state.sample, alpha_bar)
+        embedding = encoder.tower(state.noisy_images(), alpha_bar)
         loss: Tensor = torch.logsumexp(embedding @ rivals.T, dim=1) - embedding @ wish
         return loss
 

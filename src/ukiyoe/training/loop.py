@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ukiyoe.errors import InvalidInput
+from ukiyoe.training.optimizer import MuonAdamW
 
 # Seconds; a longer step was a compilation, a paused process or a sleeping laptop: not training.
 LONGEST_STEP = 5.0
@@ -32,6 +33,7 @@ class LoopConfig:
     Attributes:
         max_minutes: Length of the whole run, resumed parts included.
         learning_rate: Peak of AdamW's learning rate.
+        matrix_rate: Peak of Muon's learning rate, for hidden matrices; None: AdamW takes all.
         warmup_steps: Steps of linear warm-up.
         ema_decay: Decay a step of the weight average, once warm.
         ema_every: Average once in so many steps (the decay is adapted).
@@ -44,6 +46,7 @@ class LoopConfig:
 
     max_minutes: float
     learning_rate: float = 4e-4
+    matrix_rate: float | None = None
     warmup_steps: int = 300
     ema_decay: float = 0.999
     ema_every: int = 4
@@ -93,13 +96,7 @@ def train_steps(
     Raises:
         InvalidInput: If the checkpoint is of another network.
     """
-    optimizer = torch.optim.AdamW(
-        network.parameters(),
-        lr=config.learning_rate,
-        betas=(0.9, 0.99),
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
+    optimizer = MuonAdamW(network, config.matrix_rate, config.learning_rate, config.weight_decay)
     step, spent = 0, 0.0
     average.load_state_dict(network.state_dict())
     average.requires_grad_(False)
@@ -119,15 +116,13 @@ def train_steps(
     before = saved = time.monotonic()
     while (progress := spent / (60 * config.max_minutes)) < 1:
         warm = min(1.0, (step + 1) / config.warmup_steps)
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * progress))
+        optimizer.set_share(warm * 0.5 * (1 + math.cos(math.pi * progress)))
         generator = torch.Generator().manual_seed(hash((config.seed, step)) % 2**63)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
             value = loss(network, generator, progress)
         value.backward()
         nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
         optimizer.step()
-        optimizer.zero_grad()
         step += 1
         if step % config.ema_every == 0:
             decay = min(config.ema_decay, (1 + step) / (10 + step)) ** config.ema_every
@@ -147,7 +142,7 @@ def _save(
     path: Path,
     network: nn.Module,
     average: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: MuonAdamW,
     step: int,
     seconds: float,
     config: LoopConfig,

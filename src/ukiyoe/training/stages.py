@@ -19,7 +19,7 @@ from ukiyoe.errors import InvalidInput
 from ukiyoe.model import PACKAGED_FOLDER, SpaceToDepth, load_model, save_model
 from ukiyoe.text import TextTable
 from ukiyoe.tower import NoisyTower, save_tower
-from ukiyoe.training.base import base_loss, packaged_scheduler, packaged_unet
+from ukiyoe.training.base import FACTOR, base_loss, packaged_scheduler, packaged_unet
 from ukiyoe.training.data import Bucket, Print, load_buckets, read_labels
 from ukiyoe.training.loop import LoopConfig, train_steps
 from ukiyoe.training.perceptual import Lpips
@@ -28,8 +28,8 @@ from ukiyoe.training.upscaler import ECHO_TIMESTEPS, echoes, shrink, upscaler_lo
 from ukiyoe.upscaler import SCALE, Upscaler
 
 SIZES = {"portrait": (96, 64), "landscape": (64, 96), "square": (80, 80)}
-CODEC = SpaceToDepth(2)
-EXTRAS = {"space_to_depth": 2, "sizes": {name: list(size) for name, size in SIZES.items()}}
+CODEC = SpaceToDepth(FACTOR)
+EXTRAS = {"space_to_depth": FACTOR, "sizes": {name: list(size) for name, size in SIZES.items()}}
 CONCEPT_PRINTS = 5  # a tag is a concept if so many prints carry it
 REPORT_EVERY = 30.0  # seconds
 
@@ -66,7 +66,9 @@ def train_stage(
     torch.manual_seed(seed)
     checkpoint = output / "checkpoints" / f"{stage}.pt"
     if stage == "base":
-        config = LoopConfig(max_minutes=max_minutes, seed=seed)
+        config = LoopConfig(
+            max_minutes=max_minutes, seed=seed, learning_rate=6e-4, matrix_rate=1.2e-3
+        )
         network, loss = _base(prints, batch_size)
         average = _run(network, loss, config, checkpoint, say)
         save_model(output, average, packaged_scheduler(), EXTRAS)
@@ -91,7 +93,7 @@ def _base(prints: list[Print], batch_size: int) -> tuple[Any, Any]:
     network = packaged_unet().to(memory_format=torch.channels_last)
     compiled = torch.compile(network, dynamic=False)
     fast = {"portrait": compiled, "landscape": compiled}  # squares are too few to pay for compiling
-    buckets = load_buckets(prints, SIZES)
+    buckets = load_buckets(prints, SIZES, jitter=1 + 1 / 16)
     return network, base_loss(
         buckets, packaged_scheduler(), CODEC.encode, batch_size, compiled=fast
     )
@@ -126,7 +128,6 @@ def _text(prints: list[Print], batch_size: int) -> tuple[Any, Any, list[str]]:
     loss = tower_loss(
         buckets,
         packaged_scheduler(),
-        CODEC.encode,
         tags,
         table.embed(concepts),
         captions,

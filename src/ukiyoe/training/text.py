@@ -1,6 +1,6 @@
 """The noise-aware tower's objective: match noisy prints to their words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from diffusers import DDPMScheduler
@@ -31,7 +31,6 @@ def tag_matrix(prints: Sequence[Print], concepts: Sequence[str]) -> Tensor:
 def tower_loss(
     buckets: dict[str, Bucket],
     scheduler: DDPMScheduler,
-    encode: Callable[[Tensor], Tensor],
     tags: Float[Tensor, " prints concepts"],
     concepts: Float[Tensor, " concepts dims"],
     captions: Float[Tensor, " prints dims"],
@@ -44,7 +43,6 @@ def tower_loss(
     Args:
         buckets: The prints.
         scheduler: Gives the forward process.
-        encode: Picture to what the U-Net sees.
         tags: Which concepts each print shows.
         concepts: Unit embeddings of the concepts.
         captions: Unit embeddings of the captions.
@@ -64,7 +62,7 @@ def tower_loss(
         mirrored = torch.rand(batch_size, generator=generator) < 0.5
         pictures = torch.where(mirrored[:, None, None, None], pictures.flip(-1), pictures)
         gain = 1 + 0.2 * (torch.rand(batch_size, 3, 1, 1, generator=generator) - 0.5)
-        x_0 = encode(pictures * gain)
+        x_0 = pictures * gain
         noise = torch.randn(x_0.shape, generator=generator)
         alpha_bar = alpha_bars[torch.randint(len(alpha_bars), (batch_size,), generator=generator)]
         level = alpha_bar[:, None, None, None]
