@@ -88,7 +88,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add("--output", required=True, metavar="DIR", help="where the model goes; a run resumes there")
     add("--stage", choices=("base", "upscaler", "text"), default="base", help="what to train")
     add("--max-minutes", type=_number, default=60.0, metavar="M", help="training time")
-    add("--batch-size", type=_whole, default=16, metavar="B", help="pictures a step")
+    add("--batch-size", type=_whole, default=32, metavar="B", help="pictures a step")
     add("--lpips", metavar="FILE", help="LPIPS weights (upscaler)")
     add("--seed", type=_whole, default=0, metavar="N", help="seed of the run")
 
