@@ -34,7 +34,7 @@ bench:
 	@touch $@
 
 .venv/test: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) -e '.[text,eval,dev]'
+	$(PIP) -e '.[text,train,eval,dev]'
 	@touch $@ .venv/postcards
 
 clean:

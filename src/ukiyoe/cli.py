@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 BAD_INPUT, INTERRUPTED = 2, 130
+SHEET_PICTURES = 48
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,6 +57,7 @@ def build_parser() -> Parser:
     _add_generate(commands.add_parser("generate", help="make pictures", allow_abbrev=False))
     info = commands.add_parser("info", help="print the recipe inside a picture", allow_abbrev=False)
     info.add_argument("file", metavar="FILE.png", help="a PNG made by Ukiyoe")
+    _add_data(commands.add_parser("data", help="look at pictures to train on", allow_abbrev=False))
     _add_train(commands.add_parser("train", help="train a model on prints", allow_abbrev=False))
     return parser
 
@@ -80,6 +82,14 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     add("--output", metavar="DIR", help="where to (default: a new numbered folder in postcards/)")
     add("--json", action="store_true", help="print the report as JSON")
     add("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    inspect = parser.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
+        "inspect", help="count, find doubles and broken files", allow_abbrev=False
+    )
+    inspect.add_argument("folder", metavar="PATH", help="a folder of pictures")
+    inspect.add_argument("--sheet", metavar="FILE.png", help="also save a contact sheet")
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
@@ -122,8 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         options = build_parser().parse_args(arguments)
-        command = {"generate": generate, "info": info, "train": train}[options.command]
-        return command(options)
+        commands = {"generate": generate, "info": info, "data": data, "train": train}
+        return commands[options.command](options)
     except UkiyoeError as error:
         print(f"ukiyoe: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -305,6 +315,32 @@ def _report_row(output: Path, seed: int, seconds: float) -> dict[str, object]:
         "seconds": seconds,
         "share": recipe.to_share_string(),
     }
+
+
+def data(options: argparse.Namespace) -> int:
+    """Report on a folder of pictures."""
+    from PIL import ImageOps  # noqa: PLC0415
+    from tqdm import tqdm  # noqa: PLC0415
+
+    from ukiyoe.images import contact_sheet  # noqa: PLC0415
+    from ukiyoe.training.data import open_print  # noqa: PLC0415
+    from ukiyoe.training.survey import survey  # noqa: PLC0415
+
+    sheet = Path(options.sheet) if options.sheet else None
+    if sheet is not None and (sheet.suffix.lower() != ".png" or not _writable(sheet.parent)):
+        raise InvalidInput(f"sheet: expected a .png in a folder we can write to, got {sheet}.")
+    found = survey(
+        Path(options.folder), progress=lambda items: tqdm(items, unit="pic", leave=False)
+    )
+    print(found.report())
+    if sheet is not None:
+        spread = range(0, len(found.prints), max(1, len(found.prints) // SHEET_PICTURES))
+        shown = [open_print(found.prints[i]) for i in spread][:SHEET_PICTURES]
+        _make_folder(sheet.parent)
+        picture = contact_sheet([ImageOps.contain(p, (256, 256)) for p in shown])
+        _atomically(sheet, lambda path: picture.save(path, "PNG"))
+        print(f"contact sheet: {sheet}")
+    return 0
 
 
 def train(options: argparse.Namespace) -> int:

@@ -47,16 +47,16 @@ def tensor_from_pil(pictures: Sequence[Image.Image]) -> Float[Tensor, " batch 3 
     Raises:
         InvalidInput: If their sizes differ.
     """
-    upright = [_rgb(picture) for picture in pictures]
-    sizes = {picture.size for picture in upright}
+    turned = [upright(picture) for picture in pictures]
+    sizes = {picture.size for picture in turned}
     if len(sizes) != 1:
         raise InvalidInput(f"pictures: expected one size for all, got {sorted(sizes)}.")
-    stack = torch.from_numpy(np.stack([np.asarray(picture) for picture in upright]))
+    stack = torch.from_numpy(np.stack([np.asarray(picture) for picture in turned]))
     return stack.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
-    """Upright, opaque, 8 bits a channel."""
+def upright(picture: Image.Image) -> Image.Image:
+    """Any picture as RGB: EXIF rotation applied, transparency on white, 8 bits a channel."""
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I") or picture.mode == "F":  # 16 bits and more
         values = np.asarray(picture, dtype=np.float64)

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ukiyoe.errors import InvalidInput
+from ukiyoe.images import upright
 
 # Height over width of what the print really was, for files their source squeezed to a square.
 UNSQUASHED = {
@@ -28,7 +29,7 @@ UNSQUASHED = {
     "wide": 1 / 2,
     "fan": 3 / 4,
 }
-MARGIN = 0.03  # album edges, rulers and scanner borders seen in the scans
+MARGIN = 0.03  # of scans: album edges, rulers and scanner borders
 JITTER = 9 / 8  # pictures are kept this much larger than their crop
 # Long prints (triptychs, pillar prints) are cut at these positions along the long side.
 LONG_CROPS = (0.0, 0.5, 1.0)
@@ -36,7 +37,19 @@ LONG_CROPS = (0.0, 0.5, 1.0)
 
 @dataclass(frozen=True)
 class Print:
-    """One labelled print on disk."""
+    """One print on disk.
+
+    Attributes:
+        path: The file.
+        split: "train" or "val".
+        aspect: What the print really is: a key of `UNSQUASHED`.
+        squashed: Whether its source squeezed it to a square.
+        caption: What it shows, in a sentence.
+        tags: What it shows, in words.
+        colors: Its main colors, in words.
+        large: A larger file of the same print.
+        margin: Share of each side to cut off.
+    """
 
     path: Path
     split: str = "train"
@@ -46,6 +59,7 @@ class Print:
     tags: tuple[str, ...] = ()
     colors: tuple[str, ...] = ()
     large: Path | None = None
+    margin: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -74,14 +88,21 @@ def read_labels(folder: Path, split: str | None = None) -> list[Print]:
         The prints, in the order of the file.
 
     Raises:
-        InvalidInput: If there is no ``labels.jsonl`` or it lists nothing for the split.
+        InvalidInput: If there is no ``labels.jsonl``, or it is broken, or it lists nothing for the
+            split.
     """
     labels = Path(folder) / "labels.jsonl"
     if not labels.is_file():
         raise InvalidInput(f"data: expected a folder with labels.jsonl, got {folder}.")
     prints = []
-    for line in labels.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for number, line in enumerate(labels.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            row["file"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise InvalidInput(
+                f'data: line {number} of {labels} is not a JSON object with a "file".'
+            ) from error
         if split is None or row.get("split", "train") == split:
             prints.append(
                 Print(
@@ -93,6 +114,7 @@ def read_labels(folder: Path, split: str | None = None) -> list[Print]:
                     tags=tuple(row.get("tags", ())),
                     colors=tuple(row.get("colors", ())),
                     large=Path(folder) / row["large"] if row.get("large") else None,
+                    margin=MARGIN,
                 )
             )
     if not prints:
@@ -101,7 +123,7 @@ def read_labels(folder: Path, split: str | None = None) -> list[Print]:
 
 
 def open_print(item: Print) -> Image.Image:
-    """Open a print, stretched back to its real shape, scanner margins cut.
+    """Open a print, upright, stretched back to its real shape, scanner margins cut.
 
     Args:
         item: The print.
@@ -109,7 +131,8 @@ def open_print(item: Print) -> Image.Image:
     Returns:
         An RGB picture.
     """
-    picture = Image.open(item.path).convert("RGB")
+    with Image.open(item.path) as file:
+        picture = upright(file)
     if item.squashed:
         ratio = UNSQUASHED.get(item.aspect, 1.0)
         width, height = picture.size
@@ -119,7 +142,7 @@ def open_print(item: Print) -> Image.Image:
             width = round(height / ratio)
         picture = picture.resize((width, height), Image.Resampling.BICUBIC)
     width, height = picture.size
-    x, y = round(width * MARGIN), round(height * MARGIN)
+    x, y = round(width * item.margin), round(height * item.margin)
     return picture.crop((x, y, width - x, height - y))
 
 
