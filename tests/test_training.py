@@ -1,5 +1,9 @@
 import copy
 import json
+import random
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ukiyoe.cli import main
 from ukiyoe.errors import InvalidInput
 from ukiyoe.model import SpaceToDepth, load_model, save_model
 from ukiyoe.training.base import base_loss, loss_weight, packaged_scheduler, packaged_unet
@@ -123,15 +128,18 @@ def line_loss(network: nn.Module, generator: torch.Generator, progress: float) -
     return (next(network.parameters()) - target).square().mean()
 
 
-def steps(count: int, checkpoint: Path | None = None) -> tuple[list[float], Line, Line]:
-    """The first steps of a long run (so that the clock plays no part)."""
+def steps(
+    count: int, checkpoints: Path | None = None, total: int = 10**6, say: Any = print
+) -> tuple[list[float], Line, Line]:
+    """The first steps of a long run."""
     network, average = Line(), Line()
-    config = LoopConfig(max_minutes=1e6, learning_rate=0.05, warmup_steps=1, checkpoint_minutes=0)
+    config = LoopConfig(max_steps=total, learning_rate=0.05, warmup_steps=1, checkpoint_minutes=0)
     losses = []
-    for step in train_steps(network, average, line_loss, config, checkpoint):
+    run = train_steps(network, average, line_loss, config, checkpoints, say)
+    for step in run:
         losses.append(step.loss)
         if len(losses) == count:
-            break
+            run.close()
     return losses, network, average
 
 
@@ -142,13 +150,79 @@ def test_training_learns_and_averages() -> None:
     assert 0.3 < float(average.weight[0]) < 1.1
 
 
-def test_a_resumed_run_repeats_the_losses_of_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole, _, _ = steps(20)
-    first, _, _ = steps(12, tmp_path / "c.pt")
-    rest, _, _ = steps(8, tmp_path / "c.pt")
-    assert torch.load(tmp_path / "c.pt", weights_only=True)["step"] == 20
-    np.testing.assert_allclose(first + rest, whole, rtol=1e-5)
-    assert not (tmp_path / "c.part").exists()
+def test_a_resumed_run_repeats_an_uninterrupted_one_bit_by_bit(tmp_path: Path) -> None:
+    whole, network, average = steps(20, total=20)
+    first, _, _ = steps(12, tmp_path, total=20)
+    rest, again, average_again = steps(8, tmp_path, total=20)
+    assert first + rest == whole
+    assert torch.equal(again.weight, network.weight)
+    assert torch.equal(average_again.weight, average.weight)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000019.pt", "00000020.pt"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "noise"])
+def test_a_broken_checkpoint_is_passed_over(tmp_path: Path, damage: str) -> None:
+    whole, _, _ = steps(20, total=20)
+    steps(12, tmp_path, total=20)
+    newest = tmp_path / "00000012.pt"
+    content = newest.read_bytes()
+    newest.write_bytes({"cut": content[: len(content) // 2], "empty": b""}.get(damage, b"x" * 999))
+    said: list[str] = []
+    rest, _, _ = steps(9, tmp_path, total=20, say=said.append)
+    assert rest == whole[11:]
+    assert "00000012.pt is broken" in said[0]
+    assert said[1].endswith("step 11.")
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_a_killed_run_goes_on(tmp_path: Path, attempt: int) -> None:
+    """Killed at a random moment, it resumes to the losses of a run that was left alone."""
+    whole, _, _ = steps(40, total=40)
+    code = (
+        "import sys, time; sys.path.insert(0, 'tests'); import test_training as t; "
+        "from pathlib import Path; loss = t.line_loss\n"
+        "def slow(*a): time.sleep(0.02); return loss(*a)\n"
+        f"t.line_loss = slow; t.steps(40, Path({str(tmp_path)!r}), total=40)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
+    while not any(tmp_path.glob("*.pt")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 0.6))
+    process.kill()
+    process.wait()
+    done = int(max(tmp_path.glob("*.pt")).stem)
+    assert 0 < done < 40
+    rest, _, _ = steps(40 - done, tmp_path, total=40)
+    assert rest == whole[done:]
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps(5, tmp_path)
+
+    def full(state: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(InvalidInput, match=r"No space left on device.*the one before is kept"):
+        steps(5, tmp_path)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["00000004.pt", "00000005.pt"]
+
+
+def test_a_run_needs_an_end() -> None:
+    with pytest.raises(InvalidInput, match="max_minutes or max_steps"):
+        next(train_steps(Line(), Line(), line_loss, LoopConfig()))
+
+
+def test_an_earlier_run_is_not_touched_unless_resumed(tmp_path: Path, prints: list[Print]) -> None:
+    folder = tmp_path / "model" / "checkpoints" / "base"
+    folder.mkdir(parents=True)
+    (folder / "00000007.pt").write_bytes(b"")
+    data = str(prints[0].path.parent)
+    assert main(["train", "--data", data, "--output", str(tmp_path / "model")]) == 2
 
 
 def test_muon_turns_every_direction_of_a_hidden_matrix_alike() -> None:
@@ -195,10 +269,10 @@ def test_muon_resumes_where_it_stopped() -> None:
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
-    steps(2, tmp_path / "c.pt")
+    steps(2, tmp_path)
     network = nn.Linear(3, 3)
     run = train_steps(
-        network, copy.deepcopy(network), line_loss, LoopConfig(max_minutes=1), tmp_path / "c.pt"
+        network, copy.deepcopy(network), line_loss, LoopConfig(max_minutes=1), tmp_path
     )
     with pytest.raises(InvalidInput, match="another network"):
         next(run)

@@ -2,10 +2,13 @@
 
 import argparse
 import json
+import math
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -95,9 +98,14 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", required=True, metavar="DIR", help="prints with a labels.jsonl")
-    add("--output", required=True, metavar="DIR", help="where the model goes; a run resumes there")
+    add("--output", required=True, metavar="DIR", help="where the model goes")
+    add("--resume", action="store_true", help="go on with the run in the output folder")
     add("--stage", choices=("base", "upscaler", "text"), default="base", help="what to train")
-    add("--max-minutes", type=_number, default=60.0, metavar="M", help="training time")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        "--max-minutes", type=_number, default=60.0, metavar="M", help="training time (default 60)"
+    )
+    length.add_argument("--steps", type=_whole, metavar="N", help="optimizer steps instead")
     add("--batch-size", type=_whole, default=32, metavar="B", help="pictures a step")
     add("--lpips", metavar="FILE", help="LPIPS weights (upscaler)")
     add("--seed", type=_whole, default=0, metavar="N", help="seed of the run")
@@ -347,19 +355,46 @@ def train(options: argparse.Namespace) -> int:
     """Train one stage of a model on prints."""
     from ukiyoe.training.stages import train_stage  # noqa: PLC0415
 
-    if not options.max_minutes > 0:
+    if not 0 < options.max_minutes < math.inf:
         raise InvalidInput(f"max-minutes: expected more than 0, got {options.max_minutes}.")
-    train_stage(
-        options.stage,
-        Path(options.data),
-        Path(options.output),
-        max_minutes=options.max_minutes,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        lpips=Path(options.lpips) if options.lpips else None,
-        say=lambda text: print(text, flush=True),
-    )
+    for name in ("steps", "batch_size"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            label = name.replace("_", "-")
+            raise InvalidInput(
+                f"{label}: expected a whole number from 1, got {getattr(options, name)}."
+            )
+    with _stop_asked() as stop:
+        train_stage(
+            options.stage,
+            Path(options.data),
+            Path(options.output),
+            max_minutes=options.max_minutes,
+            max_steps=options.steps,
+            resume=options.resume,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            lpips=Path(options.lpips) if options.lpips else None,
+            say=lambda text: print(text, flush=True),
+            stop=stop,
+        )
     return 0
+
+
+@contextmanager
+def _stop_asked() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM came; the first one asks to stop, the second one ends at once."""
+    stopping = threading.Event()
+
+    def ask(number: int, frame: object) -> None:
+        stopping.set()
+        signal.signal(number, signal.default_int_handler)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopping.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _save_png(picture: "Image.Image", path: Path, recipe: Recipe) -> None:

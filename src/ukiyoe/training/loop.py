@@ -2,13 +2,14 @@
 
 The loop knows a network, a loss and a clock; what the loss means is the
 caller's business (`base.py`, `upscaler.py`, `text.py`). Learning rate follows
-the clock (warm-up, then cosine to zero when the time is up), weights are
+the clock or the steps (warm-up, then cosine to zero at the end), weights are
 averaged (EMA), and an atomic checkpoint every few minutes makes it resumable.
+Closing the generator saves one more, so that nothing done is lost.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ class LoopConfig:
     """How long and how fast to train.
 
     Attributes:
-        max_minutes: Length of the whole run, resumed parts included.
+        max_minutes: Length of the whole run, resumed parts included, if `max_steps` is None.
+        max_steps: Optimizer steps of the whole run. Only so a resumed run repeats an
+            uninterrupted one bit by bit: the clock never does.
         learning_rate: Peak of AdamW's learning rate.
         matrix_rate: Peak of Muon's learning rate, for hidden matrices; None: AdamW takes all.
         warmup_steps: Steps of linear warm-up.
@@ -40,11 +43,13 @@ class LoopConfig:
         weight_decay: AdamW's decoupled weight decay.
         gradient_clip: Largest norm of the gradient.
         checkpoint_minutes: Minutes between checkpoints.
+        keep_checkpoints: How many to keep, the newest ones.
         seed: Decides data order, noise and timesteps.
         bfloat16: Run the network under bfloat16 autocast.
     """
 
-    max_minutes: float
+    max_minutes: float = math.inf
+    max_steps: int | None = None
     learning_rate: float = 4e-4
     matrix_rate: float | None = None
     warmup_steps: int = 300
@@ -53,6 +58,7 @@ class LoopConfig:
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
     checkpoint_minutes: float = 3.0
+    keep_checkpoints: int = 2
     seed: int = 0
     bfloat16: bool = True
 
@@ -79,8 +85,9 @@ def train_steps(
     average: nn.Module,
     loss: Loss,
     config: LoopConfig,
-    checkpoint: Path | None = None,
-) -> Iterator[TrainingStep]:
+    checkpoints: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Generator[TrainingStep]:
     """Train a network until its time is up.
 
     Args:
@@ -88,33 +95,49 @@ def train_steps(
         average: A second network of the same shape; holds the weight average.
         loss: Gives the loss of one batch.
         config: Length and speed.
-        checkpoint: File to save to and, if it exists, to resume from.
+        checkpoints: Folder to save to and, if it holds any, to resume from.
+        say: Told what was found there.
 
     Yields:
-        One record per optimizer step.
+        One record per optimizer step. Closing the generator saves a checkpoint.
 
     Raises:
-        InvalidInput: If the checkpoint is of another network.
+        InvalidInput: If the run has no end, or the checkpoint is of another network.
     """
+    if config.max_steps is None and not config.max_minutes < math.inf:
+        raise InvalidInput("max_minutes: expected max_minutes or max_steps, got neither.")
     optimizer = MuonAdamW(network, config.matrix_rate, config.learning_rate, config.weight_decay)
     step, spent = 0, 0.0
     average.load_state_dict(network.state_dict())
     average.requires_grad_(False)
-    if checkpoint and checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
+    state = _newest(checkpoints, say) if checkpoints else None
+    if state:
         try:
             network.load_state_dict(state["network"])
             average.load_state_dict(state["average"])
-        except RuntimeError as error:
+            optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
             raise InvalidInput(
-                f"checkpoint: {checkpoint} is of another network; delete it or use another folder."
+                f"checkpoint: {checkpoints} is of another network; delete it or use another folder."
             ) from error
-        optimizer.load_state_dict(state["optimizer"])
         step, spent = state["step"], state["seconds"]
     averages = [weight.data for weight in average.parameters()]
     weights = [weight.data for weight in network.parameters()]
     before = saved = time.monotonic()
-    while (progress := spent / (60 * config.max_minutes)) < 1:
+
+    def save() -> None:
+        if checkpoints:
+            states = {
+                "network": network.state_dict(),
+                "average": average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step,
+                "seconds": spent,
+                "config": asdict(config),
+            }
+            _save(checkpoints, states, config.keep_checkpoints)
+
+    while (progress := _progress(config, step, spent)) < 1:
         warm = min(1.0, (step + 1) / config.warmup_steps)
         optimizer.set_share(warm * 0.5 * (1 + math.cos(math.pi * progress)))
         generator = torch.Generator().manual_seed(hash((config.seed, step)) % 2**63)
@@ -130,33 +153,50 @@ def train_steps(
         now = time.monotonic()
         spent += min(now - before, LONGEST_STEP)
         before = now
-        if checkpoint and time.monotonic() - saved > 60 * config.checkpoint_minutes:
-            _save(checkpoint, network, average, optimizer, step, spent, config)
+        if time.monotonic() - saved > 60 * config.checkpoint_minutes:
+            save()
             saved = time.monotonic()
-        yield TrainingStep(step, value.item(), progress, spent)
-    if checkpoint:
-        _save(checkpoint, network, average, optimizer, step, spent, config)
+        try:
+            yield TrainingStep(step, value.item(), progress, spent)
+        except GeneratorExit:  # only here is the state whole
+            save()
+            raise
+    save()
 
 
-def _save(
-    path: Path,
-    network: nn.Module,
-    average: nn.Module,
-    optimizer: MuonAdamW,
-    step: int,
-    seconds: float,
-    config: LoopConfig,
-) -> None:
-    """Write a checkpoint beside the old one, then replace it in one move."""
-    state: dict[str, Any] = {
-        "network": network.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "step": step,
-        "seconds": seconds,
-        "config": asdict(config),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _progress(config: LoopConfig, step: int, seconds: float) -> float:
+    """Share of the run that is over."""
+    if config.max_steps is not None:
+        return step / config.max_steps
+    return seconds / (60 * config.max_minutes)
+
+
+def _newest(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """The newest checkpoint that is whole."""
+    for path in sorted(folder.glob("*.pt"), reverse=True):
+        try:
+            state: dict[str, Any] = torch.load(path, weights_only=True)
+        except Exception as error:  # a cut-off file fails in many ways
+            say(f"checkpoint {path} is broken ({type(error).__name__}); trying the one before.")
+            continue
+        say(f"going on from {path}, step {state['step']}.")
+        return state
+    return None
+
+
+def _save(folder: Path, state: dict[str, Any], keep: int) -> None:
+    """Write a checkpoint, complete or not at all, then forget the oldest ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{state['step']:08d}.pt"
     temporary = path.with_suffix(".part")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    try:
+        torch.save(state, temporary)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        temporary.unlink(missing_ok=True)
+        raise InvalidInput(
+            f"checkpoint: cannot write {path} ({error}); the one before is kept, free some space "
+            "and resume."
+        ) from error
+    for old in sorted(folder.glob("*.pt"))[:-keep]:
+        old.unlink()

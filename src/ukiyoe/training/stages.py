@@ -8,6 +8,7 @@ import copy
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ukiyoe.errors import InvalidInput
+from ukiyoe.errors import FileConflict, InvalidInput
 from ukiyoe.model import PACKAGED_FOLDER, SpaceToDepth, load_model, save_model
 from ukiyoe.text import TextTable
 from ukiyoe.tower import NoisyTower, save_tower
@@ -42,10 +43,13 @@ def train_stage(
     output: Path,
     *,
     max_minutes: float,
+    max_steps: int | None,
+    resume: bool,
     batch_size: int,
     seed: int,
     lpips: Path | None,
     say: Say,
+    stop: Callable[[], bool],
 ) -> None:
     """Train one stage and write it into a model folder.
 
@@ -53,39 +57,48 @@ def train_stage(
         stage: "base", "upscaler" or "text".
         data: Prints with a ``labels.jsonl``; its train split is used.
         output: The model folder; checkpoints lie in ``checkpoints/`` there.
-        max_minutes: Training time, earlier parts of the same run included.
+        max_minutes: Training time, earlier parts of the same run included; not read if
+            `max_steps` is given.
+        max_steps: Optimizer steps, earlier parts of the same run included.
+        resume: Go on from the newest checkpoint, if there is one.
         batch_size: Pictures a step.
         seed: Decides initial weights, data order and noise.
         lpips: LPIPS weights, for the upscaler.
         say: Told how it goes, a line at a time.
+        stop: Asked after every step; True saves a checkpoint and ends.
 
     Raises:
         InvalidInput: If the upscaler lacks its LPIPS weights.
+        FileConflict: If there are checkpoints, and `resume` is not set.
+        KeyboardInterrupt: If `stop` ended it.
     """
+    checkpoints = output / "checkpoints" / stage
+    if any(checkpoints.glob("*.pt")) and not resume:
+        raise FileConflict(
+            f"output: {checkpoints} holds an earlier run; add --resume to go on with it, or choose "
+            "another folder."
+        )
+    length: dict[str, Any] = {"max_minutes": max_minutes, "max_steps": max_steps, "seed": seed}
     prints = read_labels(data, "train")
     torch.manual_seed(seed)
-    checkpoint = output / "checkpoints" / f"{stage}.pt"
+    run = partial(_run, checkpoints=checkpoints, say=say, stop=stop)
     if stage == "base":
-        config = LoopConfig(
-            max_minutes=max_minutes, seed=seed, learning_rate=6e-4, matrix_rate=1.2e-3
-        )
+        config = LoopConfig(**length, learning_rate=6e-4, matrix_rate=1.2e-3)
         network, loss = _base(prints, batch_size)
-        average = _run(network, loss, config, checkpoint, say)
+        average = run(network, loss, config)
         save_model(output, average, packaged_scheduler(), EXTRAS)
     elif stage == "upscaler":
         if lpips is None:
             raise InvalidInput("lpips: the upscaler is trained with LPIPS; give its weights' file.")
         model = load_model(output, "cpu")
-        config = LoopConfig(max_minutes=max_minutes, seed=seed, learning_rate=5e-4)
+        config = LoopConfig(**length, learning_rate=5e-4)
         network, loss = _upscaler(prints, model, Lpips(lpips), batch_size)
-        average = _run(network, loss, config, checkpoint, say)
+        average = run(network, loss, config)
         save_model(output, model.unet, model.scheduler, EXTRAS, average)
     else:
-        config = LoopConfig(
-            max_minutes=max_minutes, seed=seed, learning_rate=1e-3, weight_decay=0.05
-        )
+        config = LoopConfig(**length, learning_rate=1e-3, weight_decay=0.05)
         network, loss, concepts = _text(prints, batch_size)
-        average = _run(network, loss, config, checkpoint, say)
+        average = run(network, loss, config)
         save_tower(average.tower, concepts, output / "text_tower")
 
 
@@ -136,20 +149,31 @@ def _text(prints: list[Print], batch_size: int) -> tuple[Any, Any, list[str]]:
     return network, loss, concepts
 
 
-def _run(network: nn.Module, loss: Any, config: LoopConfig, checkpoint: Path, say: Say) -> Any:
-    """Train to the end of the clock and give the averaged network."""
+def _run(
+    network: nn.Module,
+    loss: Any,
+    config: LoopConfig,
+    checkpoints: Path,
+    say: Say,
+    stop: Callable[[], bool],
+) -> Any:
+    """Train to the end and give the averaged network."""
     average = copy.deepcopy(network)
     recent: list[float] = []
     last = time.monotonic()
     with sdpa_kernel(SDPBackend.MATH):  # on a CPU 10x the backward speed of the fused kernel
-        for step in train_steps(network, average, loss, config, checkpoint):
+        steps = train_steps(network, average, loss, config, checkpoints, say)
+        for step in steps:
             recent.append(step.loss)
+            if stop():
+                steps.close()
+                say(f"stopped at step {step.step}; --resume goes on from there.")
+                raise KeyboardInterrupt
             if time.monotonic() - last > REPORT_EVERY:
                 rate = len(recent) / (time.monotonic() - last)
-                left = config.max_minutes - step.seconds / 60
                 say(
                     f"step {step.step}: loss {sum(recent) / len(recent):.4f}, "
-                    f"{rate:.2f} steps/s, {left:.1f} minutes left"
+                    f"{rate:.2f} steps/s, {100 * step.progress:.1f} % done"
                 )
                 recent, last = [], time.monotonic()
     return average.eval()
