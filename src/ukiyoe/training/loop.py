@@ -103,6 +103,7 @@ def train_steps(
 
     Raises:
         InvalidInput: If the run has no end, or the checkpoint is of another network.
+        GeneratorExit: When it is closed.
     """
     if config.max_steps is None and not config.max_minutes < math.inf:
         raise InvalidInput("max_minutes: expected max_minutes or max_steps, got neither.")

@@ -65,12 +65,12 @@ def train_stage(
         seed: Decides initial weights, data order and noise.
         lpips: LPIPS weights, for the upscaler.
         say: Told how it goes, a line at a time.
-        stop: Asked after every step; True saves a checkpoint and ends.
+        stop: Asked after every step; True saves a checkpoint and ends as Ctrl-C does, with a
+            KeyboardInterrupt.
 
     Raises:
         InvalidInput: If the upscaler lacks its LPIPS weights.
         FileConflict: If there are checkpoints, and `resume` is not set.
-        KeyboardInterrupt: If `stop` ended it.
     """
     checkpoints = output / "checkpoints" / stage
     if any(checkpoints.glob("*.pt")) and not resume:
