@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from ukiyoe.cli import main
 from ukiyoe.errors import InvalidInput
 from ukiyoe.model import SpaceToDepth, load_model, save_model
-from ukiyoe.training.base import base_loss, loss_weight, packaged_scheduler, packaged_unet
+from ukiyoe.training.base import (
+    autoguided,
+    base_loss,
+    loss_weight,
+    packaged_scheduler,
+    packaged_unet,
+)
 from ukiyoe.training.data import Print, crops, draw, load_buckets, open_print, read_labels
 from ukiyoe.training.loop import LoopConfig, train_steps
 from ukiyoe.training.optimizer import MuonAdamW
@@ -115,6 +121,32 @@ def test_a_perfect_prediction_has_no_loss(prints: list[Print]) -> None:
 
     loss = base_loss(bucket, scheduler, codec.encode, batch_size=4)
     assert float(loss(Oracle(), torch.Generator().manual_seed(0), 0.5)) < 1e-6
+
+
+class Constant(nn.Module):
+    """Estimates the same v everywhere."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, x_t: Tensor, t: Tensor) -> "Constant":
+        self.sample = torch.full_like(x_t, self.value)
+        return self
+
+
+def test_autoguidance_leads_away_from_the_weak_network(prints: list[Print]) -> None:
+    strong, weak = Constant(0.5), Constant(0.3)
+    x_t, t = torch.zeros(2, 12, 4, 4), torch.tensor([3, 700])
+    for weight, v in ((1.0, 0.5), (2.0, 0.7), (0.0, 0.3)):
+        guided = autoguided(strong, weak, weight)("square", x_t, t)
+        assert torch.allclose(guided, torch.tensor(v))
+    bucket = {"square": load_buckets(prints, SIZES)["square"]}
+    teacher = autoguided(strong, weak, 2.0)
+    loss = base_loss(bucket, packaged_scheduler(), SpaceToDepth(2).encode, 4, teacher=teacher)
+    generator = torch.Generator().manual_seed(0)
+    assert float(loss(Constant(0.7), generator, 0.0)) < 1e-9
+    assert float(loss(Constant(0.5), generator, 0.0)) > 1e-3
 
 
 class Line(nn.Module):

@@ -100,7 +100,12 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add("--data", required=True, metavar="DIR", help="prints with a labels.jsonl")
     add("--output", required=True, metavar="DIR", help="where the model goes")
     add("--resume", action="store_true", help="go on with the run in the output folder")
-    add("--stage", choices=("base", "upscaler", "text"), default="base", help="what to train")
+    add(
+        "--stage",
+        choices=("base", "sharpen", "upscaler", "text"),
+        default="base",
+        help="what to train",
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--max-minutes", type=_number, default=60.0, metavar="M", help="training time (default 60)"

@@ -1,7 +1,8 @@
 """The packaged model's own recipe: three networks, trained one after the other.
 
-base -> upscaler (needs the base model's echoes); text needs only the prints. Every stage reads
-and writes one model folder, so each can be improved alone, and resumes where it stopped.
+base -> sharpen (learns the base model's own autoguidance) -> upscaler (needs their echoes); text
+needs only the prints. Every stage reads and writes one model folder, so each can be improved alone,
+and resumes where it stopped.
 """
 
 import copy
@@ -17,10 +18,10 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ukiyoe.errors import FileConflict, InvalidInput
-from ukiyoe.model import PACKAGED_FOLDER, SpaceToDepth, load_model, save_model
+from ukiyoe.model import PACKAGED_FOLDER, SpaceToDepth, load_half, load_model, save_half, save_model
 from ukiyoe.text import TextTable
 from ukiyoe.tower import NoisyTower, save_tower
-from ukiyoe.training.base import FACTOR, base_loss, packaged_scheduler, packaged_unet
+from ukiyoe.training.base import FACTOR, autoguided, base_loss, packaged_scheduler, packaged_unet
 from ukiyoe.training.data import Bucket, Print, load_buckets, read_labels
 from ukiyoe.training.loop import LoopConfig, train_steps
 from ukiyoe.training.perceptual import Lpips
@@ -31,8 +32,12 @@ from ukiyoe.upscaler import SCALE, Upscaler
 SIZES = {"portrait": (96, 64), "landscape": (64, 96), "square": (80, 80)}
 CODEC = SpaceToDepth(FACTOR)
 EXTRAS = {"space_to_depth": FACTOR, "sizes": {name: list(size) for name, size in SIZES.items()}}
+BASE_COPY = Path("checkpoints") / "base.safetensors"
+EARLY_COPY = Path("checkpoints") / "early.safetensors"
 CONCEPT_PRINTS = 5  # a tag is a concept if so many prints carry it
 REPORT_EVERY = 30.0  # seconds
+EARLY = 0.1  # share of the base model's training after which a copy is kept as its weak guide
+AUTOGUIDANCE = 1.8  # weight of the guidance that `sharpen` learns
 
 Say = Callable[[str], None]
 
@@ -54,7 +59,7 @@ def train_stage(
     """Train one stage and write it into a model folder.
 
     Args:
-        stage: "base", "upscaler" or "text".
+        stage: "base", "sharpen", "upscaler" or "text".
         data: Prints with a ``labels.jsonl``; its train split is used.
         output: The model folder; checkpoints lie in ``checkpoints/`` there.
         max_minutes: Training time, earlier parts of the same run included; not read if
@@ -85,8 +90,15 @@ def train_stage(
     if stage == "base":
         config = LoopConfig(**length, learning_rate=6e-4, matrix_rate=1.2e-3)
         network, loss = _base(prints, batch_size)
-        average = run(network, loss, config)
+        average = run(network, loss, config, early=output / EARLY_COPY)
+        save_half(average, output / BASE_COPY)
         save_model(output, average, packaged_scheduler(), EXTRAS)
+    elif stage == "sharpen":
+        model = load_model(output, "cpu")
+        config = LoopConfig(**length, learning_rate=3e-4, matrix_rate=6e-4)
+        network, loss = _base(prints, batch_size, (output / BASE_COPY, output / EARLY_COPY))
+        average = run(network, loss, config)
+        save_model(output, average, model.scheduler, EXTRAS, model.upscaler)
     elif stage == "upscaler":
         if lpips is None:
             raise InvalidInput("lpips: the upscaler is trained with LPIPS; give its weights' file.")
@@ -102,13 +114,23 @@ def train_stage(
         save_tower(average.tower, concepts, output / "text_tower")
 
 
-def _base(prints: list[Print], batch_size: int) -> tuple[Any, Any]:
+def _base(
+    prints: list[Print], batch_size: int, guides: tuple[Path, Path] | None = None
+) -> tuple[Any, Any]:
     network = packaged_unet().to(memory_format=torch.channels_last)
+    teacher = None
+    if guides is not None:
+        strong, weak = (packaged_unet() for _ in guides)
+        for copied, path in zip((strong, weak), guides, strict=True):
+            load_half(copied, path)
+            copied.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        network.load_state_dict(strong.state_dict())
+        teacher = autoguided(strong, weak, AUTOGUIDANCE)
     compiled = torch.compile(network, dynamic=False)
     fast = {"portrait": compiled, "landscape": compiled}  # squares are too few to pay for compiling
     buckets = load_buckets(prints, SIZES, jitter=1 + 1 / 16)
     return network, base_loss(
-        buckets, packaged_scheduler(), CODEC.encode, batch_size, compiled=fast
+        buckets, packaged_scheduler(), CODEC.encode, batch_size, fast, teacher
     )
 
 
@@ -156,8 +178,9 @@ def _run(
     checkpoints: Path,
     say: Say,
     stop: Callable[[], bool],
+    early: Path | None = None,
 ) -> Any:
-    """Train to the end and give the averaged network."""
+    """Train to the end and give the averaged network; keep an early copy of it."""
     average = copy.deepcopy(network)
     recent: list[float] = []
     last = time.monotonic()
@@ -165,6 +188,8 @@ def _run(
         steps = train_steps(network, average, loss, config, checkpoints, say)
         for step in steps:
             recent.append(step.loss)
+            if early and step.progress >= EARLY and not early.exists():
+                save_half(average, early)
             if stop():
                 steps.close()
                 say(f"stopped at step {step.step}; --resume goes on from there.")
