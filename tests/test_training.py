@@ -17,6 +17,7 @@ from ukiyoe.cli import main
 from ukiyoe.errors import InvalidInput
 from ukiyoe.model import SpaceToDepth, load_model, save_model
 from ukiyoe.training.base import (
+    FACTOR,
     autoguided,
     base_loss,
     loss_weight,
@@ -314,7 +315,7 @@ def test_a_saved_model_loads_and_keeps_its_weights(tmp_path: Path) -> None:
     unet, upscaler = packaged_unet(), Upscaler(channels=8, blocks=1)
     nn.init.normal_(upscaler.out.weight, std=0.1)
     sizes = {"portrait": [96, 64], "landscape": [64, 96], "square": [64, 64]}
-    extras = {"space_to_depth": 4, "sizes": sizes}
+    extras = {"space_to_depth": FACTOR, "sizes": sizes}
     save_model(tmp_path, unet, packaged_scheduler(), extras, upscaler)
     model = load_model(tmp_path, "cpu")
     assert model.picture_size("portrait") == (384, 256)

@@ -100,6 +100,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add("--data", required=True, metavar="DIR", help="prints with a labels.jsonl")
     add("--output", required=True, metavar="DIR", help="where the model goes")
     add("--resume", action="store_true", help="go on with the run in the output folder")
+    add("--from", dest="start", metavar="M", help=f'train on from "{PACKAGED}" or a folder (base)')
     add(
         "--stage",
         choices=("base", "sharpen", "upscaler", "text"),
@@ -376,6 +377,7 @@ def train(options: argparse.Namespace) -> int:
             max_minutes=options.max_minutes,
             max_steps=options.steps,
             resume=options.resume,
+            start=options.start,
             batch_size=options.batch_size,
             seed=options.seed,
             lpips=Path(options.lpips) if options.lpips else None,

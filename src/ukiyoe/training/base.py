@@ -12,17 +12,15 @@ from ukiyoe.training.loop import Loss
 
 SHARE = {"portrait": 0.66, "landscape": 0.26, "square": 0.08}  # of the training batches
 
-
-FACTOR = 4
-"""Side of the block of pixels the U-Net sees as channels: 24x16 places of a 96x64 picture."""
-
+FACTOR = 2
+"""Side of the block of pixels the U-Net sees as channels: 48x32 places of a 96x64 picture."""
 
 Teacher = Callable[[str, Tensor, Tensor], Tensor]
 """``teacher(orientation, x_t, timesteps)``: an estimate of v."""
 
 
 def packaged_unet() -> UNet2DModel:
-    """The packaged model's U-Net: 18.6 M parameters, 3.2 GFLOP on a 96x64 picture.
+    """The packaged model's U-Net: 18.1 M parameters, 4.6 GFLOP on a 96x64 picture.
 
     Returns:
         An untrained network.
@@ -32,10 +30,10 @@ def packaged_unet() -> UNet2DModel:
         sample_size=(96 // FACTOR, 64 // FACTOR),
         in_channels=channels,
         out_channels=channels,
-        block_out_channels=(128, 256, 256),
+        block_out_channels=(64, 128, 256, 256),
         layers_per_block=1,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+        down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
         attention_head_dim=32,
     )
 

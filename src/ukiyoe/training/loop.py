@@ -45,7 +45,8 @@ class LoopConfig:
         checkpoint_minutes: Minutes between checkpoints.
         keep_checkpoints: How many to keep, the newest ones.
         seed: Decides data order, noise and timesteps.
-        bfloat16: Run the network under bfloat16 autocast.
+        bfloat16: Run the network under bfloat16 autocast. None: where it is faster; on CPUs
+            without AMX it takes 1.7x the time of float32.
     """
 
     max_minutes: float = math.inf
@@ -60,7 +61,7 @@ class LoopConfig:
     checkpoint_minutes: float = 3.0
     keep_checkpoints: int = 2
     seed: int = 0
-    bfloat16: bool = True
+    bfloat16: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ def train_steps(
                 f"checkpoint: {checkpoints} is of another network; delete it or use another folder."
             ) from error
         step, spent = state["step"], state["seconds"]
+    half = _has_amx() if config.bfloat16 is None else config.bfloat16
     averages = [weight.data for weight in average.parameters()]
     weights = [weight.data for weight in network.parameters()]
     before = saved = time.monotonic()
@@ -142,7 +144,7 @@ def train_steps(
         warm = min(1.0, (step + 1) / config.warmup_steps)
         optimizer.set_share(warm * 0.5 * (1 + math.cos(math.pi * progress)))
         generator = torch.Generator().manual_seed(hash((config.seed, step)) % 2**63)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
             value = loss(network, generator, progress)
         value.backward()
         nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
@@ -163,6 +165,10 @@ def train_steps(
             save()
             raise
     save()
+
+
+def _has_amx() -> bool:
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())  # torch >= 2.6
 
 
 def _progress(config: LoopConfig, step: int, seconds: float) -> float:

@@ -3,10 +3,69 @@
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 # The first and last layers speak pixels, not features; they, biases and norms stay with AdamW.
 EDGES = ("conv_in", "conv_out", "time_embedding")
+# Jordan et al. 2024: five rounds of this odd polynomial bring singular values to 0.7-1.2.
+QUINTIC, ROUNDS = (3.4445, -4.7750, 2.0315), 5
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose steps are orthogonal matrices.
+
+    As `torch.optim.Muon`, which iterates on the whole matrix in bfloat16. Here that takes 0.74 s
+    a step of the base model, on CPUs without AMX more than half of its forward and backward;
+    iterating on the Gram matrix in float32 takes 0.2 s.
+    """
+
+    def __init__(self, matrices: list[nn.Parameter], rate: float, weight_decay: float) -> None:
+        super().__init__(matrices, {"lr": rate, "weight_decay": weight_decay, "momentum": 0.95})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Update every matrix that has a gradient."""
+        for group in self.param_groups:
+            for matrix in group["params"]:
+                if matrix.grad is None:
+                    continue
+                state = self.state[matrix]
+                if not state:
+                    state["momentum"] = torch.zeros_like(matrix)
+                average = state["momentum"].lerp_(matrix.grad, 1 - group["momentum"])
+                ahead = torch.lerp(matrix.grad, average, group["momentum"])  # Nesterov
+                # Liu et al. 2025, eq. 4: the root mean square of AdamW's steps.
+                rate = group["lr"] * 0.2 * max(matrix.shape) ** 0.5
+                matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                matrix.sub_(orthogonal(ahead), alpha=rate)
+
+
+def orthogonal(matrix: Float[Tensor, " rows columns"]) -> Float[Tensor, " rows columns"]:
+    """The nearest (semi-)orthogonal matrix, roughly: singular values 0.7 to 1.2.
+
+    Newton-Schulz on the smaller Gram matrix. A round maps X to (a + b G + c G^2) X with
+    G = X X^T, so the rounds' factors, all polynomials in the first G, multiply up without X.
+
+    Args:
+        matrix: Any matrix that is not zero.
+
+    Returns:
+        The same singular vectors with singular values near 1.
+
+    Source:
+        Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
+    """
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    wide = wide / wide.norm().clamp(min=1e-7)
+    gram, factor = wide @ wide.T, torch.eye(len(wide)).to(wide)
+    a, b, c = QUINTIC
+    for _ in range(ROUNDS):
+        turn = b * gram + c * gram @ gram
+        turn.diagonal().add_(a)
+        factor, gram = turn @ factor, turn @ gram @ turn
+    made = factor @ wide
+    return made if matrix.shape[0] <= matrix.shape[1] else made.T
 
 
 class MuonAdamW:
@@ -43,12 +102,7 @@ class MuonAdamW:
         )
         self._peaks: list[tuple[torch.optim.Optimizer, float]] = [(adamw, rate)]
         if matrix_rate is not None:
-            muon = torch.optim.Muon(
-                self._matrices,
-                lr=matrix_rate,
-                weight_decay=weight_decay,
-                adjust_lr_fn="match_rms_adamw",
-            )
+            muon = Muon(self._matrices, matrix_rate, weight_decay)
             self._peaks.append((muon, matrix_rate))
 
     def set_share(self, share: float) -> None:

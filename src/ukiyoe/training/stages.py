@@ -50,6 +50,7 @@ def train_stage(
     max_minutes: float,
     max_steps: int | None,
     resume: bool,
+    start: str | None,
     batch_size: int,
     seed: int,
     lpips: Path | None,
@@ -66,6 +67,7 @@ def train_stage(
             `max_steps` is given.
         max_steps: Optimizer steps, earlier parts of the same run included.
         resume: Go on from the newest checkpoint, if there is one.
+        start: A model whose U-Net the base stage goes on from; None starts from nothing.
         batch_size: Pictures a step.
         seed: Decides initial weights, data order and noise.
         lpips: LPIPS weights, for the upscaler.
@@ -90,6 +92,8 @@ def train_stage(
     if stage == "base":
         config = LoopConfig(**length, learning_rate=6e-4, matrix_rate=1.2e-3)
         network, loss = _base(prints, batch_size)
+        if start is not None:
+            _take_over(network, load_model(start, "cpu"), output / EARLY_COPY)
         average = run(network, loss, config, early=output / EARLY_COPY)
         save_half(average, output / BASE_COPY)
         save_model(output, average, packaged_scheduler(), EXTRAS)
@@ -132,6 +136,22 @@ def _base(
     return network, base_loss(
         buckets, packaged_scheduler(), CODEC.encode, batch_size, fast, teacher
     )
+
+
+def _take_over(network: nn.Module, model: Any, early: Path) -> None:
+    """Start from a trained model, which is then what autoguidance leads away from.
+
+    Raises:
+        InvalidInput: If the model's U-Net has other layers.
+    """
+    try:
+        network.load_state_dict(model.unet.state_dict())
+    except RuntimeError as error:
+        raise InvalidInput(
+            f"from: the U-Net of {model.name!r} is not of the packaged model's shape."
+        ) from error
+    if not early.exists():
+        save_half(network, early)
 
 
 def _upscaler(prints: list[Print], model: Any, lpips: Lpips, batch_size: int) -> tuple[Any, Any]:
