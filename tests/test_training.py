@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from conftest import tiny_unet
 from ukiyoe.cli import main
 from ukiyoe.errors import InvalidInput
-from ukiyoe.model import SpaceToDepth, load_model, save_model
+from ukiyoe.model import SpaceToDepth, load_half, load_model, save_model
 from ukiyoe.training.base import (
     FACTOR,
     autoguided,
@@ -27,6 +28,7 @@ from ukiyoe.training.base import (
 from ukiyoe.training.data import Print, crops, draw, load_buckets, open_print, read_labels
 from ukiyoe.training.loop import LoopConfig, train_steps
 from ukiyoe.training.optimizer import MuonAdamW
+from ukiyoe.training.stages import _take_over
 from ukiyoe.training.upscaler import shrink
 from ukiyoe.upscaler import Upscaler
 
@@ -314,7 +316,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
 def test_a_saved_model_loads_and_keeps_its_weights(tmp_path: Path) -> None:
     unet, upscaler = packaged_unet(), Upscaler(channels=8, blocks=1)
     nn.init.normal_(upscaler.out.weight, std=0.1)
-    sizes = {"portrait": [96, 64], "landscape": [64, 96], "square": [64, 64]}
+    sizes = {"portrait": [48, 32], "landscape": [32, 48], "square": [48, 48]}
     extras = {"space_to_depth": FACTOR, "sizes": sizes}
     save_model(tmp_path, unet, packaged_scheduler(), extras, upscaler)
     model = load_model(tmp_path, "cpu")
@@ -332,10 +334,27 @@ def test_the_upscaler_starts_as_an_enlargement() -> None:
     flat = torch.full((1, 3, 8, 12), 0.25)
     with torch.no_grad():
         large = Upscaler(channels=8, blocks=1)(flat)
-    assert large.shape == (1, 3, 32, 48)
+    assert large.shape == (1, 3, 64, 96)
     assert float((large - 0.25).abs().max()) < 0.2  # the last layer's bias is all it adds
 
 
 def test_shrink_is_antialiased() -> None:
     stripes = torch.tensor([0, 255], dtype=torch.uint8).repeat(32).expand(1, 3, 64, -1)
     assert int((shrink(stripes).int() - 127).abs().max()) < 30
+
+
+def test_training_goes_on_from_a_model_and_keeps_it_as_the_weak_guide(
+    ddpm_folder: Path, tmp_path: Path
+) -> None:
+    model, network = load_model(ddpm_folder, "cpu"), tiny_unet()
+    early = tmp_path / "early.safetensors"
+    _take_over(network, model, early)
+    kept = tiny_unet()
+    load_half(kept, early)
+    for found, copied, saved in zip(
+        network.parameters(), kept.parameters(), model.unet.parameters(), strict=True
+    ):
+        assert torch.equal(found, saved)
+        assert torch.allclose(copied, saved, atol=1e-3)
+    with pytest.raises(InvalidInput, match="from: the U-Net"):
+        _take_over(packaged_unet(), model, early)

@@ -1,4 +1,4 @@
-"""A feed-forward x4 upscaler: small clean picture in, large crisp picture out."""
+"""A feed-forward x8 upscaler: small clean picture in, large crisp picture out."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SCALE = 4
+SCALE = 8
 
 
 class Block(nn.Module):
@@ -28,17 +28,31 @@ class Block(nn.Module):
 class Upscaler(nn.Module):
     """Adds the lines and paper grain that a small picture cannot hold.
 
-    Works at the small resolution (18 of 22 convolutions), then widens twice by
-    sub-pixel shuffling (Shi et al. 2016). The output is the bicubic enlargement
-    plus a learned residual: flat color stays flat. 21 GFLOP for 96x64 -> 384x256.
+    Figures and branches are drawn at the small resolution (`far`), lines at twice that (`body`),
+    and two more doublings by sub-pixel shuffling (Shi et al. 2016) give them their edges. The
+    output is the bicubic enlargement plus a learned residual: flat color stays flat.
+    21 GFLOP for 48x32 -> 384x256.
 
     A fixed pattern of noise is one input, so that grain has something to grow
     from; it depends on nothing but the size, so the picture stays reproducible.
     """
 
-    def __init__(self, channels: int = 64, blocks: int = 12) -> None:
+    def __init__(
+        self, channels: int = 64, blocks: int = 6, far_channels: int = 96, far_blocks: int = 8
+    ) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {"channels": channels, "blocks": blocks}
+        self.config: dict[str, Any] = {
+            "channels": channels,
+            "blocks": blocks,
+            "far_channels": far_channels,
+            "far_blocks": far_blocks,
+        }
+        self.far = nn.Sequential(
+            nn.Conv2d(3, far_channels, 3, padding=1),
+            *(Block(far_channels) for _ in range(far_blocks)),
+            nn.Conv2d(far_channels, channels * 4, 3, padding=1),
+            nn.PixelShuffle(2),
+        )
         self.stem = nn.Conv2d(4, channels, 3, padding=1)
         self.body = nn.Sequential(*(Block(channels) for _ in range(blocks)))
         self.widen_1 = nn.Conv2d(channels, channels * 4, 3, padding=1)
@@ -51,13 +65,13 @@ class Upscaler(nn.Module):
     def forward(
         self,
         images: Float[Tensor, " batch 3 height width"],
-        grain: Float[Tensor, " batch 1 height width"] | None = None,
-    ) -> Float[Tensor, " batch 3 height4 width4"]:
-        """Enlarge four times.
+        grain: Float[Tensor, " batch 1 height2 width2"] | None = None,
+    ) -> Float[Tensor, " batch 3 height8 width8"]:
+        """Enlarge eight times.
 
         Args:
             images: Small pictures in [-1, 1].
-            grain: Standard normal noise; None takes the fixed pattern.
+            grain: Standard normal noise, twice their size; None takes the fixed pattern.
 
         Returns:
             Large pictures; may overshoot [-1, 1] a little.
@@ -65,13 +79,16 @@ class Upscaler(nn.Module):
         batch, _, height, width = images.shape
         if grain is None:
             generator = torch.Generator().manual_seed(0)
-            grain = torch.randn(1, 1, height, width, generator=generator)
+            grain = torch.randn(1, 1, 2 * height, 2 * width, generator=generator)
             grain = grain.to(images).expand(batch, -1, -1, -1)
-        x = self.stem(torch.cat([images, grain], dim=1))
+        x = self.stem(torch.cat([_enlarged(images, 2), grain], dim=1)) + self.far(images)
         x = x + self.body(x)
         x = F.silu(F.pixel_shuffle(self.widen_1(x), 2))
         x = self.middle(x)
         x = F.silu(F.pixel_shuffle(self.widen_2(x), 2))
         residual: Tensor = self.out(F.silu(self.last(x)))
-        base = F.interpolate(images, scale_factor=SCALE, mode="bicubic", align_corners=False)
-        return base + residual
+        return _enlarged(images, SCALE) + residual
+
+
+def _enlarged(images: Tensor, scale: int) -> Tensor:
+    return F.interpolate(images, scale_factor=scale, mode="bicubic", align_corners=False)

@@ -32,16 +32,21 @@ class Lpips(nn.Module):
         self.shift = torch.tensor([-0.030, -0.088, -0.188])[:, None, None]
         self.scale = torch.tensor([0.458, 0.448, 0.450])[:, None, None]
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        """AlexNet's five activations, each pixel of unit length."""
+    def activations(self, images: Tensor) -> list[Tensor]:
+        """AlexNet's five activations of pictures in [-1, 1]."""
         x = (images - self.shift) / self.scale
         found = []
         for weight, bias, stride, padding, pool in self.layers:
             if pool:
                 x = F.max_pool2d(x, 3, 2)
             x = F.relu(F.conv2d(x, weight, bias, stride, padding))
-            found.append(x.float() / (x.float().square().sum(1, keepdim=True) + 1e-10).sqrt())
+            found.append(x)
         return found
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The same, each pixel of unit length."""
+        activations = [x.float() for x in self.activations(images)]
+        return [x / (x.square().sum(1, keepdim=True) + 1e-10).sqrt() for x in activations]
 
     def forward(
         self,
