@@ -15,8 +15,8 @@ SHARE = {"portrait": 0.66, "landscape": 0.26, "square": 0.08}  # of the training
 FACTOR = 2
 """Side of the block of pixels the U-Net sees as channels: 24x16 places of a 48x32 picture."""
 
-Teacher = Callable[[str, Tensor, Tensor], Tensor]
-"""``teacher(orientation, x_t, timesteps)``: an estimate of v."""
+Teacher = Callable[[Tensor, Tensor], Tensor]
+"""``teacher(x_t, timesteps)``: an estimate of v."""
 
 
 def packaged_unet() -> UNet2DModel:
@@ -90,13 +90,10 @@ def autoguided(strong: nn.Module, weak: nn.Module, weight: float) -> Teacher:
         Karras et al. 2024, "Guiding a Diffusion Model with a Bad Version of Itself"
         (arXiv 2406.02507), eq. 3.
     """
-    # Squares are too few to pay for compiling.
-    compiled = [torch.compile(network, dynamic=False) for network in (strong, weak)]
 
-    def teacher(orientation: str, x_t: Tensor, timesteps: Tensor) -> Tensor:
-        pair = (strong, weak) if orientation == "square" else compiled
+    def teacher(x_t: Tensor, timesteps: Tensor) -> Tensor:
         with torch.no_grad():
-            better, worse = (network(x_t, timesteps).sample.float() for network in pair)
+            better, worse = (network(x_t, timesteps).sample.float() for network in (strong, weak))
         guided: Tensor = better + (weight - 1) * (better - worse)
         return guided
 
@@ -108,7 +105,6 @@ def base_loss(
     scheduler: DDPMScheduler,
     encode: Callable[[Tensor], Tensor],
     batch_size: int = 32,
-    compiled: dict[str, Callable[..., object]] | None = None,
     teacher: Teacher | None = None,
 ) -> Loss:
     """Loss of the base model: predict v at random timesteps, spread evenly over a batch.
@@ -118,7 +114,6 @@ def base_loss(
         scheduler: Gives the forward process.
         encode: Picture to what the U-Net sees.
         batch_size: Pictures a step.
-        compiled: Faster versions of the network, by orientation.
         teacher: Gives the v to learn in place of the print's own.
 
     Returns:
@@ -147,9 +142,8 @@ def base_loss(
         )
         x_t = signal * x_0 + sigma * noise  # DDPM, eq. 4
         own = signal * noise - sigma * x_0  # Salimans & Ho 2022, eq. 10
-        v = own if teacher is None else teacher(name, x_t, timesteps)
-        forward = (compiled or {}).get(name, network)
-        prediction = forward(x_t, timesteps).sample  # type: ignore[attr-defined]
+        v = own if teacher is None else teacher(x_t, timesteps)
+        prediction = network(x_t, timesteps).sample
         error = (prediction.float() - v).square().mean(dim=(1, 2, 3))
         weighted: Tensor = loss_weight(alpha_bar) * error
         return weighted.mean()

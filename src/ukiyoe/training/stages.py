@@ -36,8 +36,8 @@ from ukiyoe.training.upscaler import (
 )
 from ukiyoe.upscaler import SCALE, Upscaler
 
-# Small on purpose: what a CPU run lacks is optimizer steps. At 96x64 a step takes four times as long,
-# and 100 minutes gave pictures without composition; here 12 minutes gave the first figures.
+# Small on purpose: what a CPU run lacks is optimizer steps. At 96x64 a step takes four times the
+# time, and 100 minutes gave pictures without composition; here 12 minutes gave the first figures.
 SIZES = {"portrait": (48, 32), "landscape": (32, 48), "square": (48, 48)}
 CODEC = SpaceToDepth(FACTOR)
 EXTRAS = {"space_to_depth": FACTOR, "sizes": {name: list(size) for name, size in SIZES.items()}}
@@ -46,8 +46,8 @@ EARLY_COPY = Path("checkpoints") / "early.safetensors"
 CONCEPT_PRINTS = 5  # a tag is a concept if so many prints carry it
 SAMPLES = {"portrait": 384, "landscape": 160}  # of the base model, for the upscaler
 REPORT_EVERY = 30.0  # seconds
-EARLY = 0.1  # share of the base model's training after which a copy is kept as its weak guide
-AUTOGUIDANCE = 1.8  # weight of the guidance that `sharpen` learns
+EARLY = 0.3  # share of the base model's training after which a copy is kept as its weak guide
+AUTOGUIDANCE = 3.6  # weight of the guidance that `sharpen` learns
 
 Say = Callable[[str], None]
 
@@ -103,13 +103,13 @@ def train_stage(
         config = LoopConfig(**length, learning_rate=6e-4, matrix_rate=1.2e-3)
         network, loss = _base(prints, batch_size)
         if start is not None:
-            _take_over(network, load_model(start, "cpu"), output / EARLY_COPY)
+            _take_over(network, load_model(start, "cpu"))
         average = run(network, loss, config, early=output / EARLY_COPY)
         save_half(average, output / BASE_COPY)
         save_model(output, average, packaged_scheduler(), EXTRAS)
     elif stage == "sharpen":
         model = load_model(output, "cpu")
-        config = LoopConfig(**length, learning_rate=3e-4, matrix_rate=6e-4)
+        config = LoopConfig(**length, learning_rate=3e-4, matrix_rate=6e-4, warmup_steps=40)
         network, loss = _base(prints, batch_size, (output / BASE_COPY, output / EARLY_COPY))
         average = run(network, loss, config)
         save_model(output, average, model.scheduler, EXTRAS, model.upscaler)
@@ -140,28 +140,17 @@ def _base(
             copied.to(memory_format=torch.channels_last).eval().requires_grad_(False)
         network.load_state_dict(strong.state_dict())
         teacher = autoguided(strong, weak, AUTOGUIDANCE)
-    compiled = torch.compile(network, dynamic=False)
-    fast = {"portrait": compiled, "landscape": compiled}  # squares are too few to pay for compiling
     buckets = load_buckets(prints, SIZES, jitter=1 + 1 / 16)
-    return network, base_loss(
-        buckets, packaged_scheduler(), CODEC.encode, batch_size, fast, teacher
-    )
+    return network, base_loss(buckets, packaged_scheduler(), CODEC.encode, batch_size, teacher)
 
 
-def _take_over(network: nn.Module, model: Any, early: Path) -> None:
-    """Start from a trained model, which is then what autoguidance leads away from.
-
-    Raises:
-        InvalidInput: If the model's U-Net has other layers.
-    """
+def _take_over(network: nn.Module, model: Any) -> None:
     try:
         network.load_state_dict(model.unet.state_dict())
     except RuntimeError as error:
         raise InvalidInput(
             f"from: the U-Net of {model.name!r} is not of the packaged model's shape."
         ) from error
-    if not early.exists():
-        save_half(network, early)
 
 
 def _upscaler(prints: list[Print], model: Any, lpips: Lpips, batch_size: int) -> tuple[Any, Any]:
