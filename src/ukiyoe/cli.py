@@ -14,6 +14,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ukiyoe import cli_app
 from ukiyoe.errors import FileConflict, InvalidInput, UkiyoeError
 from ukiyoe.recipe import Recipe, package_version, read_recipe
 from ukiyoe.settings import (
@@ -62,6 +63,7 @@ def build_parser() -> Parser:
     info.add_argument("file", metavar="FILE.png", help="a PNG made by Ukiyoe")
     _add_data(commands.add_parser("data", help="look at pictures to train on", allow_abbrev=False))
     _add_train(commands.add_parser("train", help="train a model on prints", allow_abbrev=False))
+    cli_app.add_options(commands.add_parser("app", help="serve the app", allow_abbrev=False))
     return parser
 
 
@@ -149,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = build_parser().parse_args(arguments)
         commands = {"generate": generate, "info": info, "data": data, "train": train}
+        commands["app"] = cli_app.serve
         return commands[options.command](options)
     except UkiyoeError as error:
         print(f"ukiyoe: {error}", file=sys.stderr)
