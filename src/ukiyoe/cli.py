@@ -77,8 +77,15 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     add("--color-scale", type=_number, metavar="S", help=_default("color_scale", "0 to 10"))
     add("--seed", type=_whole, metavar="N", help="seed of the first picture (default 0)")
     add("--count", type=_whole, default=1, metavar="K", help="seeds N, N+1, ... (default 1)")
-    add("--variation", type=_number, metavar="X", help="0 to 1: how much of --variation-seed's noise")
-    add("--variation-seed", type=_whole, metavar="N", help="mix in this seed's noise (default none)")
+    add(
+        "--variation",
+        type=_number,
+        metavar="X",
+        help="0 to 1: how much of --variation-seed's noise",
+    )
+    add(
+        "--variation-seed", type=_whole, metavar="N", help="mix in this seed's noise (default none)"
+    )
     add("--steps", type=_whole, metavar="N", help=_default("num_inference_steps", "steps"))
     add("--solver", metavar="NAME", help=_default("solver", ", ".join(SOLVERS)))
     add("--orientation", metavar="SHAPE", help=f"{', '.join(ORIENTATIONS)} (default: the model's)")

@@ -193,12 +193,12 @@ def recipe_from_share(share: str) -> Recipe:
     try:
         raw = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
         inflater = zlib.decompressobj()
-        text = inflater.decompress(raw, MAX_RECIPE)
-        if not inflater.eof:
-            raise ValueError("too long or cut off")
-        content = text.decode()
-    except (ValueError, zlib.error) as error:
-        raise InvalidInput("recipe: the share string is damaged or incomplete.") from error
+        content = inflater.decompress(raw, MAX_RECIPE).decode()
+        whole = inflater.eof  # not cut off, and not longer than any recipe
+    except (ValueError, zlib.error):
+        whole = False
+    if not whole:
+        raise InvalidInput("recipe: the share string is damaged or incomplete.")
     return recipe_from_json(content)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from ukiyoe.achieved import achieved
 from ukiyoe.app.controls import check_limits, series
 from ukiyoe.app.drawing import draw
-from ukiyoe.app.events import Studio, told
+from ukiyoe.app.studio import Studio, told
 from ukiyoe.errors import InvalidInput
 from ukiyoe.recipe import SHARE_PREFIX, Recipe, recipe_from_json, recipe_from_share
 from ukiyoe.settings import DEFAULTS

@@ -3,8 +3,9 @@
 import gradio as gr
 
 from ukiyoe.app.api import add_endpoints
-from ukiyoe.app.events import Studio, wire
+from ukiyoe.app.events import wire
 from ukiyoe.app.layout import lay_out
+from ukiyoe.app.studio import Studio
 from ukiyoe.pipeline import UkiyoePipeline
 from ukiyoe.settings import APP
 

@@ -128,8 +128,9 @@ CSS = f"""
 .u-show {{ gap: .9rem !important; }} .u-show .block {{ padding: 0 !important; }}
 .u-panel .row.u-chips, .u-chips {{ display: flex; flex-wrap: wrap !important;
   gap: .35rem !important; }}
-.u-chips button {{ flex: 0 0 auto !important; width: auto; min-width: 0 !important; min-height: 36px;
-  padding: .3rem .65rem !important; font-size: .84rem; font-weight: 400; border-radius: 99px; }}
+.u-chips button {{ flex: 0 0 auto !important; width: auto; min-width: 0 !important;
+  min-height: 36px; padding: .3rem .65rem !important; font-size: .84rem;
+  font-weight: 400; border-radius: 99px; }}
 .u-chips button::before {{ content: ""; display: inline-block; width: 1rem; height: 1rem;
   border-radius: 50%; margin-right: .4rem; vertical-align: -.2rem; background: var(--chip, none);
   box-shadow: inset 0 0 0 1px rgba(0, 0, 0, .2); }}
@@ -152,14 +153,15 @@ CSS = f"""
 .u-stage, .u-compare {{ --tall: min(66vh, 700px); }}
 .u-one figure, .u-compare {{ width: 100%; }}
 .u-one figure > .u-print {{ margin: 0 auto !important; }}
-.u-one figcaption, .u-compare figcaption {{ margin: 0 auto; width: min(100%, max(calc(var(--tall) * 2 / 3), 16rem)); }}
+.u-one figcaption, .u-compare figcaption {{ margin: 0 auto;
+  width: min(100%, max(calc(var(--tall) * 2 / 3), 16rem)); }}
 .u-blank {{ background: linear-gradient(160deg, var(--u-paper), var(--wish, transparent) 240%);
   display: block; }}
 .u-portrait {{ --aspect: 2 / 3; }} .u-landscape {{ --aspect: 3 / 2; }} .u-square {{ --aspect: 1; }}
 .u-print.u-portrait, .u-print.u-landscape, .u-print.u-square {{ aspect-ratio: auto var(--aspect); }}
 .u-forming img {{ opacity: .96; }}
-.u-stage figcaption, .u-compare figcaption {{ display: flex; flex-direction: column; gap: .3rem; padding-top: .8rem;
-  font-size: .9rem; color: var(--u-soft); max-width: 34rem; }}
+.u-stage figcaption, .u-compare figcaption {{ display: flex; flex-direction: column;
+  gap: .3rem; padding-top: .8rem; font-size: .9rem; color: var(--u-soft); max-width: 34rem; }}
 .u-recipe {{ color: var(--u-ink); overflow-wrap: anywhere; }}
 .u-actions {{ display: flex; flex-wrap: wrap; gap: .5rem; padding-top: .5rem; }}
 .u-button {{ display: inline-block; min-height: 36px; padding: .4rem .9rem; font: inherit;
@@ -187,7 +189,8 @@ CSS = f"""
 .u-over, .u-range {{ width: min(100%, calc(var(--tall) * var(--aspect))); margin: 0 auto; }}
 .u-over {{ position: relative; }}
 .u-over .u-print {{ width: 100%; }}
-.u-over > .u-before {{ position: absolute; inset: 0; clip-path: inset(0 calc(100% - var(--cut, 50%)) 0 0); }}
+.u-over > .u-before {{ position: absolute; inset: 0;
+  clip-path: inset(0 calc(100% - var(--cut, 50%)) 0 0); }}
 .u-over .u-before .u-print {{ box-shadow: none; height: 100%; width: 100%; }}
 .u-over::after {{ content: ""; position: absolute; top: 0; bottom: 0; left: var(--cut, 50%);
   width: 2px; background: var(--u-beni); }}
