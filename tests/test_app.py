@@ -242,6 +242,61 @@ def test_the_zip_has_every_recipe_and_every_picture_kept() -> None:
         assert Image.open(io.BytesIO(archive.read("002-seed-1.png"))).info["ukiyoe"]
 
 
+# --- studio ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def brush(pipeline: UkiyoePipeline) -> Any:
+    pytest.importorskip("gradio", reason="needs the extra app: pip install 'ukiyoe[app]'")
+    from ukiyoe.app.studio import Studio
+
+    return Studio(pipeline)
+
+
+def test_a_wish_is_drawn_after_a_first_look(brush: Any) -> None:
+    visit = Visit()
+    full = replace(SQUARE, num_inference_steps=APP.preview_steps + 2)
+    visit.ask(Wish((full,), coarse([full])))
+    moments = list(brush.draw(visit))
+    lines = [line for _, line, _ in moments]
+    assert "First look, step 1 of 6" in lines[0]
+    assert "Step 1 of 8" in lines[6]
+    assert "1 picture is done." in lines[-1]
+    assert [picture for _, _, picture in moments if picture] == visit.pictures
+    assert moments[-2][0].count("<figcaption") == 1
+    assert list(brush.draw(visit)) == [(None, None, None)]  # drawn once only
+
+
+def test_a_stop_is_told_and_a_replaced_drawing_ends_in_silence(brush: Any) -> None:
+    from ukiyoe.app.studio import stop
+
+    visit = Visit()
+    visit.ask(Wish((SQUARE,)))
+    assert "Stopped before it began" in stop(visit)
+    visit.ask(Wish(series(SQUARE, 2)))
+    drawing = brush.draw(visit)
+    next(drawing)
+    stop(visit)
+    assert ["Stopped at step 1 of 6. Nothing was finished." in line for _, line, _ in drawing] == [
+        True
+    ]
+    visit.ask(Wish((SQUARE,)))
+    drawing = brush.draw(visit)
+    next(drawing)
+    visit.ask(Wish((replace(SQUARE, seed=9),)))
+    assert list(drawing) == []
+    assert [p.recipe.seed for _, _, p in brush.draw(visit) if p] == [9]
+
+
+def test_pictures_of_a_batch_stay_in_view_while_others_are_finished(brush: Any) -> None:
+    visit = Visit()
+    visit.ask(Wish(series(SQUARE, 5)))
+    stages = [stage for stage, _, _ in brush.draw(visit) if stage]
+    assert {stage.count("<figure") for stage in stages} == {5}
+    finishing = [stage for stage in stages if stage.count("<figcaption") == 2]
+    assert finishing[0].count("u-forming") == 2
+
+
 # --- markup ---------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from ukiyoe.app import markup
 from ukiyoe.app.controls import check_limits, random_seed, read_seed, series, steered
 from ukiyoe.app.layout import DRAFT, Page
 from ukiyoe.app.on_edit import edit_outputs, open_picture
-from ukiyoe.app.studio import QUICK, SLOW, WAITING, Studio, Updates, or_skip, told, walls
+from ukiyoe.app.studio import QUICK, SLOW, WAITING, Studio, Updates, or_skip, stop, told, walls
 from ukiyoe.app.visit import Visit, Wish
 from ukiyoe.recipe import Recipe
 from ukiyoe.settings import APP, DEFAULTS
@@ -39,7 +39,7 @@ def wire_create(page: Page, studio: Studio) -> None:
     def run(visit: Visit) -> Generator[Updates]:
         with told():
             for stage, line, picture in studio.draw(visit):
-                yield or_skip(stage), line, *walls(visit, picture)
+                yield or_skip(stage), or_skip(line), *walls(visit, picture)
 
     asked = create.draw.click(
         ask,
@@ -54,7 +54,7 @@ def wire_create(page: Page, studio: Studio) -> None:
         show_progress_on=create.status, **SLOW,
     )  # fmt: skip
     create.draw.click(None, None, None, js=SHOW_STAGE)
-    create.stop.click(Visit.stop, [page.visit], None, **QUICK)
+    create.stop.click(stop, [page.visit], [create.status], **QUICK)
     create.quality.input(
         lambda quality: APP.draft_steps if quality == DRAFT else DEFAULTS.num_inference_steps,
         [create.quality], [create.steps], **QUICK,

@@ -15,7 +15,7 @@ from ukiyoe.app.controls import (
     variations,
 )
 from ukiyoe.app.layout import Page
-from ukiyoe.app.studio import QUICK, SLOW, Studio, Updates, or_skip, told, walls
+from ukiyoe.app.studio import QUICK, SLOW, Studio, Updates, or_skip, stop, told, walls
 from ukiyoe.app.visit import Picture, Visit, Wish, coarse
 from ukiyoe.errors import InvalidInput
 from ukiyoe.recipe import Recipe
@@ -69,11 +69,9 @@ def wire_edit(page: Page, studio: Studio) -> None:
 
     def ask(visit: Visit, *values: Any) -> None:
         with told():
-            base = _edited(visit)
-            recipe = steered(base, *values)
-            if recipe != base:
-                check_limits(recipe)
-                visit.ask(Wish((recipe,), coarse((recipe,)), edits=True))
+            recipe = steered(_edited(visit), *values)
+            check_limits(recipe)
+            visit.ask(Wish((recipe,), coarse((recipe,)), edits=True))
 
     def vary(share: float) -> Callable[..., None]:
         def ask_variations(visit: Visit, *values: Any) -> None:
@@ -89,9 +87,10 @@ def wire_edit(page: Page, studio: Studio) -> None:
             edits = visit.wish is not None and visit.wish.edits
             for stage, line, picture in studio.draw(visit):
                 if picture is None or not edits or not visit.history:
-                    yield or_skip(stage), gr.skip(), line, *walls(visit, picture)
+                    yield or_skip(stage), gr.skip(), or_skip(line), *walls(visit, picture)
                     continue
-                visit.history.append(picture.key)
+                if visit.history[-1] != picture.key:  # moved there and back
+                    visit.history.append(picture.key)
                 pictures = [visit.find(key) for key in visit.history]
                 strip = markup.strip(pictures, picture.key)
                 yield _stage(pictures), strip, line, *walls(visit, picture)
@@ -110,7 +109,7 @@ def wire_edit(page: Page, studio: Studio) -> None:
     ]:
         asked = trigger(handler, inputs, None, trigger_mode="always_last", **QUICK)
         asked.success(run, [page.visit], outputs, show_progress_on=edit.status, **SLOW)
-    edit.stop.click(Visit.stop, [page.visit], None, **QUICK)
+    edit.stop.click(stop, [page.visit], [edit.status], **QUICK)
     edit.undo.click(_undo, [page.visit], edit_outputs(page)[1:], **QUICK)
     edit.strip.select(_back, [page.visit], edit_outputs(page)[1:], **QUICK)
     edit.stage.edit(open_picture, [page.visit], edit_outputs(page), **QUICK)

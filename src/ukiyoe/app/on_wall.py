@@ -58,7 +58,7 @@ def _wire_redraw(page: Page, studio: Studio) -> None:
         with told():
             for stage, line, picture in studio.draw(visit):
                 if picture is None:
-                    yield gr.skip(), or_skip(stage), line, gr.skip()
+                    yield gr.skip(), or_skip(stage), or_skip(line), gr.skip()
                 else:
                     visit.chosen = [picture.key]
                     yield *_detail(visit, compare), line, visit.recipes()

@@ -12,6 +12,7 @@ from ukiyoe.app.drawing import Frame, Pace, draw
 from ukiyoe.app.visit import Picture, Visit
 from ukiyoe.errors import UkiyoeError
 from ukiyoe.pipeline import UkiyoePipeline
+from ukiyoe.recipe import Recipe
 
 Updates = tuple[Any, ...]
 WAITING = "Waiting for the brush ..."
@@ -52,17 +53,18 @@ class Studio:
     pipeline: UkiyoePipeline
     pace: Pace = field(default_factory=Pace)
 
-    def draw(self, visit: Visit) -> Generator[tuple[str | None, str, Picture | None]]:
+    def draw(self, visit: Visit) -> Generator[tuple[str | None, str | None, Picture | None]]:
         """Draw a visitor's newest wish.
 
         Args:
             visit: Whose; finished pictures go on its wall.
 
         Yields:
-            The stage, unless unchanged; the status line; and a picture that was just finished.
+            The stage and the status line, None if unchanged; and a picture just finished.
         """
         wish, turn = visit.take()
-        if wish is None:
+        if wish is None:  # drawn already, by an event that came before
+            yield None, None, None
             return
         finished: list[Picture] = []
         forming: tuple[bytes, ...] = ()
@@ -88,10 +90,18 @@ class Studio:
             if passed():
                 break
         if not passed():
-            yield None, markup.status(_done(finished)), None
+            text = f"{_done(finished)} {self._note(wish.recipes[0])}".strip()
+            yield None, markup.status(text), None
         elif visit.wish is None and frame is not None:  # stopped, not replaced
             text = f"Stopped at step {frame.step} of {frame.total}. {_done(finished)}"
             yield None, markup.status(text), None
+
+    def _note(self, recipe: Recipe) -> str:
+        """What became of a prompt the encoder does not know as it is."""
+        if recipe.prompt is None or recipe.text_scale == 0:
+            return ""
+        note = self.pipeline.explain_prompt(recipe).removeprefix("note: ")
+        return note[:1].upper() + note[1:]
 
 
 def _progress(frame: Frame, last: bool) -> tuple[str, float]:
@@ -106,6 +116,13 @@ def _done(finished: Sequence[Picture]) -> str:
     if not finished:
         return "Nothing was finished."
     return "1 picture is done." if len(finished) == 1 else f"{len(finished)} pictures are done."
+
+
+def stop(visit: Visit) -> Any:
+    """End a visitor's drawing; the drawing itself says where, if it had begun."""
+    waiting = visit.wish is not None
+    visit.stop()
+    return markup.status("Stopped before it began.") if waiting else gr.skip()
 
 
 def walls(visit: Visit, picture: Picture | None) -> Updates:
