@@ -336,3 +336,10 @@ def test_a_picture_not_drawn_yet_shows_its_color_and_says_so() -> None:
     assert "--wish:#123456" in page
     assert "not drawn yet" in page
     assert "Your wall is empty" in markup.wall([], [])
+
+
+def test_screen_readers_hear_the_end_and_not_every_step() -> None:
+    assert 'role="status"' in markup.status("1 picture is done.")
+    moving = markup.status("Step 3 of 10", 0.3)
+    assert "role=" not in moving
+    assert "width:30%" in moving

@@ -189,9 +189,10 @@ def wall(pictures: Sequence[Picture], chosen: Sequence[int]) -> str:
 
 
 def status(text: str, share: float | None = None) -> str:
-    """A line that screen readers announce, over a bar of how far it is."""
+    """A line over a bar of how far it is; screen readers announce the ends, not every step."""
     width = 0 if share is None else round(100 * share)
+    live = ' role="status" aria-live="polite"' if share is None else ""
     return (
-        f'<div class="u-status" role="status" aria-live="polite">{escape(text)}</div>'
+        f'<div class="u-status"{live}>{escape(text)}</div>'
         f'<div class="u-bar" aria-hidden="true"><span style="width:{width}%"></span></div>'
     )
