@@ -325,3 +325,13 @@ def test_every_option_is_in_the_readme() -> None:
             for option in action.option_strings:
                 if option.startswith("--") and option != "--help":
                     assert option in readme, f"{name} {option}"
+
+
+def test_a_variation_is_recorded_and_another_picture(folder: str, tmp_path: Path) -> None:
+    arguments = ["--model", folder, "--seed", 7]
+    generate(*arguments, "--output", tmp_path / "a")
+    generate(*arguments, "--variation-seed", 9, "--variation", 0.5, "--output", tmp_path / "b")
+    own, varied = (levels(tmp_path / name / "seed-7.png") for name in "ab")
+    recipe = read_recipe(str(tmp_path / "b" / "seed-7.png"))
+    assert (recipe.variation_seed, recipe.variation) == (9, 0.5)
+    assert np.abs(own - varied).mean() > 1

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from ukiyoe.errors import InvalidInput
-from ukiyoe.recipe import Recipe, read_recipe, recipe_from_json
+from ukiyoe.recipe import Recipe, read_recipe, recipe_from_json, recipe_from_share
 from ukiyoe.settings import MAX_SEED, ORIENTATIONS, SOLVERS
 
 FULL = Recipe(
     prompt="a wave, 波 and “foam”", text_scale=3.5, color="#1F4E79", color_scale=10, seed=7,
     num_inference_steps=12, solver="unipc", orientation="landscape", model_hash="ab" * 8,
+    variation_seed=9, variation=0.25,
 )  # fmt: skip
 
 
@@ -112,3 +113,19 @@ def test_json_holds_every_field() -> None:
     assert content["prompt"] == FULL.prompt
     assert content["color"] == "#1f4e79"
     assert list(content) == sorted(content)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"variation": -0.1}, {"variation": 1.1}, {"variation": float("nan")}, {"variation": 0.5},
+     {"variation": True}, {"variation_seed": -1}, {"variation_seed": 1.0}],
+)  # fmt: skip
+def test_bad_variations(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="variation"):
+        Recipe(**fields)
+
+
+def test_a_share_string_is_read_without_touching_files(tmp_path: Path) -> None:
+    assert recipe_from_share(FULL.to_share_string()) == FULL
+    with pytest.raises(InvalidInput, match="expected a share string"):
+        recipe_from_share(str(save(tmp_path / "a.png", FULL)))

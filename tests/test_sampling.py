@@ -9,7 +9,7 @@ from conftest import save_ddim, save_ddpm, save_ldm
 from ukiyoe.errors import InvalidInput
 from ukiyoe.guidance import Wish, color_wish
 from ukiyoe.model import Model, load_model
-from ukiyoe.sampling import make_solver, sample_steps
+from ukiyoe.sampling import Variation, initial_noise, make_solver, sample_steps
 from ukiyoe.settings import SOLVERS
 
 
@@ -145,3 +145,23 @@ def test_closing_cancels(model: Model) -> None:
     next(steps)
     steps.close()
     assert list(steps) == []
+
+
+def test_a_variation_goes_from_one_seed_to_the_other_at_constant_variance() -> None:
+    shape = (3, 64, 64)
+    (own, other), _ = initial_noise([1, 2], shape)
+    mixed = {v: initial_noise([1], shape, [Variation(2, v)])[0][0] for v in (0.0, 0.3, 0.6, 1.0)}
+    assert torch.equal(mixed[0.0], own)
+    assert torch.allclose(mixed[1.0], other, atol=1e-6)
+    for noise in mixed.values():
+        assert abs(float(noise.std()) - 1) < 0.03
+    near = [float((mixed[v] - own).norm()) for v in (0.0, 0.3, 0.6, 1.0)]
+    assert near == sorted(near)
+    assert near[1] < near[3] / 2
+
+
+def test_variations_of_a_batch_are_each_its_own(model: Model) -> None:
+    pair = run(model, [1, 1], variations=[None, Variation(2, 0.5)])[-1].sample
+    plain, varied = run(model, [1])[-1].sample[0], pair[1]
+    assert torch.allclose(pair[0], plain, atol=1e-4)
+    assert not torch.allclose(varied, plain, atol=1e-2)

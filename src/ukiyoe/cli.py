@@ -14,6 +14,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ukiyoe import cli_app
 from ukiyoe.errors import FileConflict, InvalidInput, UkiyoeError
 from ukiyoe.recipe import Recipe, package_version, read_recipe
 from ukiyoe.settings import (
@@ -62,6 +63,7 @@ def build_parser() -> Parser:
     info.add_argument("file", metavar="FILE.png", help="a PNG made by Ukiyoe")
     _add_data(commands.add_parser("data", help="look at pictures to train on", allow_abbrev=False))
     _add_train(commands.add_parser("train", help="train a model on prints", allow_abbrev=False))
+    cli_app.add_options(commands.add_parser("app", help="serve the app", allow_abbrev=False))
     return parser
 
 
@@ -75,6 +77,15 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     add("--color-scale", type=_number, metavar="S", help=_default("color_scale", "0 to 10"))
     add("--seed", type=_whole, metavar="N", help="seed of the first picture (default 0)")
     add("--count", type=_whole, default=1, metavar="K", help="seeds N, N+1, ... (default 1)")
+    add(
+        "--variation",
+        type=_number,
+        metavar="X",
+        help="0 to 1: how much of --variation-seed's noise",
+    )
+    add(
+        "--variation-seed", type=_whole, metavar="N", help="mix in this seed's noise (default none)"
+    )
     add("--steps", type=_whole, metavar="N", help=_default("num_inference_steps", "steps"))
     add("--solver", metavar="NAME", help=_default("solver", ", ".join(SOLVERS)))
     add("--orientation", metavar="SHAPE", help=f"{', '.join(ORIENTATIONS)} (default: the model's)")
@@ -147,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = build_parser().parse_args(arguments)
         commands = {"generate": generate, "info": info, "data": data, "train": train}
+        commands["app"] = cli_app.serve
         return commands[options.command](options)
     except UkiyoeError as error:
         print(f"ukiyoe: {error}", file=sys.stderr)
@@ -190,6 +202,8 @@ def wished_recipe(options: argparse.Namespace) -> Recipe:
             "color",
             "color_scale",
             "seed",
+            "variation",
+            "variation_seed",
             "steps",
             "solver",
             "orientation",
@@ -305,27 +319,16 @@ def _check_conflicts(output: Path, recipes: list[Recipe]) -> set[int]:
 
 def _report_row(output: Path, seed: int, seconds: float) -> dict[str, object]:
     """What was achieved, measured on the saved picture."""
-    import numpy as np  # noqa: PLC0415
-
-    from ukiyoe.color import (  # noqa: PLC0415
-        delta_e_2000,
-        hex_from_srgb,
-        lab_from_srgb,
-        srgb_from_hex,
-    )
+    from ukiyoe.achieved import achieved  # noqa: PLC0415
 
     path = output / f"seed-{seed}.png"
     recipe = read_recipe(str(path))
-    mean = np.asarray(_open(path), dtype=np.float64).mean(axis=(0, 1)) / 255
-    difference = None
-    if recipe.color is not None:
-        wish = lab_from_srgb(srgb_from_hex(recipe.color))
-        difference = round(float(delta_e_2000(lab_from_srgb(mean), wish)), 2)
+    found = achieved(_open(path), recipe)
     return {
         "file": path.name,
         "seed": seed,
-        "mean_color": hex_from_srgb(mean),
-        "delta_e_2000": difference,
+        "mean_color": found.mean_color,
+        "delta_e_2000": found.delta_e_2000,
         "seconds": seconds,
         "share": recipe.to_share_string(),
     }

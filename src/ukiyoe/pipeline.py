@@ -13,7 +13,7 @@ from ukiyoe.guidance import Wish, clip_text_guide, color_wish, packaged_text_gui
 from ukiyoe.images import pil_from_tensor
 from ukiyoe.model import Model, load_model
 from ukiyoe.recipe import Recipe, package_version
-from ukiyoe.sampling import SamplingStep, make_solver, sample_steps
+from ukiyoe.sampling import SamplingStep, Variation, make_solver, sample_steps
 from ukiyoe.settings import BATCH_SIZE, DEFAULTS, MAX_COUNT, PACKAGED
 from ukiyoe.text import ClipEncoder, PackagedEncoder
 
@@ -40,6 +40,12 @@ def split_batches(recipes: Sequence[Recipe], batch_size: int) -> list[list[Recip
         [replace(recipe, together=recipe.together or len(batch) > 1) for recipe in batch]
         for batch in batches
     ]
+
+
+def _variation(recipe: Recipe) -> Variation | None:
+    if recipe.variation_seed is None or recipe.variation == 0:
+        return None
+    return Variation(recipe.variation_seed, recipe.variation)
 
 
 class UkiyoePipeline:
@@ -142,19 +148,21 @@ class UkiyoePipeline:
         """Denoise one batch, step by step; close the iterator to cancel.
 
         Args:
-            recipes: Equal but for their seeds.
+            recipes: Equal but for their seeds and variations.
 
         Returns:
             An iterator of steps; the last one's ``sample`` goes to `Model.finish`. A single
             recipe that once had company is denoised twice at once, for the same bits.
 
         Raises:
-            InvalidInput: If the recipes differ in more than the seed.
+            InvalidInput: If the recipes differ in more than that.
         """
         first = recipes[0]
-        if any(replace(recipe, seed=first.seed) != first for recipe in recipes):
+        noise = {name: getattr(first, name) for name in ("seed", "variation_seed", "variation")}
+        if any(replace(recipe, **noise) != first for recipe in recipes):
             raise InvalidInput("recipes: expected recipes equal but for their seeds.")
         seeds = [recipe.seed for recipe in recipes]
+        variations = [_variation(recipe) for recipe in recipes]
         doubled = len(seeds) == 1 and first.together
         steps = sample_steps(
             self.model,
@@ -163,6 +171,7 @@ class UkiyoePipeline:
             first.num_inference_steps,
             first.solver,
             self.wishes(first),
+            variations * 2 if doubled else variations,
         )
         return (step.first() for step in steps) if doubled else steps
 

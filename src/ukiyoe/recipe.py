@@ -48,6 +48,8 @@ class Recipe(SamplingConfig):
         version: Of Ukiyoe.
         together: Denoised in a batch of several, which on a CPU differs in the last bits from
             denoising alone. Two recipes that differ only here are equal.
+        variation_seed: Whose noise is mixed into the seed's; None for no variation.
+        variation: How much of it, 0 (the seed's own picture) to 1 (the other seed's).
     """
 
     seed: int = 0
@@ -56,6 +58,8 @@ class Recipe(SamplingConfig):
     text_encoder_hash: str = ""
     version: str = ""
     together: bool = field(default=False, compare=False)
+    variation_seed: int | None = None
+    variation: float = 0.0
 
     def __post_init__(self) -> None:
         """Check every field; the first bad one is an `InvalidInput`."""
@@ -67,8 +71,14 @@ class Recipe(SamplingConfig):
             _check(good, name, f"a number from 0 to {MAX_SCALE:g}", value)
             object.__setattr__(self, name, float(value))
         _check(type(self.together) is bool, "together", "true or false", self.together)
-        whole = type(self.seed) is int and 0 <= self.seed <= MAX_SEED
-        _check(whole, "seed", "a whole number from 0 to 2^63 - 1", self.seed)
+        whole = "a whole number from 0 to 2^63 - 1"
+        _check(_is_seed(self.seed), "seed", whole, self.seed)
+        other, share = self.variation_seed, self.variation
+        _check(other is None or _is_seed(other), "variation_seed", whole, other)
+        good = _is_number(share) and 0 <= share <= 1
+        _check(good, "variation", "a number from 0 to 1", share)
+        _check(share == 0 or other is not None, "variation", "a variation_seed with it", other)
+        object.__setattr__(self, "variation", float(share))
         steps = self.num_inference_steps
         _check(type(steps) is int and steps >= 1, "steps", "a whole number from 1", steps)
         _check(self.solver in SOLVERS, "solver", f"one of {', '.join(SOLVERS)}", self.solver)
@@ -140,7 +150,7 @@ def read_recipe(source: str) -> Recipe:
         InvalidInput: If there is none in it.
     """
     if source.startswith(SHARE_PREFIX):
-        return recipe_from_json(_unpack(source))
+        return recipe_from_share(source)
     path = Path(source)
     try:
         exists = path.is_file()
@@ -165,18 +175,35 @@ def read_recipe(source: str) -> Recipe:
     return recipe_from_json(chunk[:MAX_RECIPE])
 
 
-def _unpack(share: str) -> str:
-    """The JSON inside a share string; one that swells beyond any recipe is refused."""
+def recipe_from_share(share: str) -> Recipe:
+    """Read a recipe from its share string; touches no file.
+
+    Args:
+        share: What `Recipe.to_share_string` gave.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        InvalidInput: If it is damaged, not a share string, or swells beyond any recipe.
+    """
+    if not share.startswith(SHARE_PREFIX):
+        raise InvalidInput(f"recipe: expected a share string ({SHARE_PREFIX}...).")
     packed = share.removeprefix(SHARE_PREFIX)
     try:
         raw = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
         inflater = zlib.decompressobj()
-        text = inflater.decompress(raw, MAX_RECIPE)
-        if not inflater.eof:
-            raise ValueError("too long or cut off")
-        return text.decode()
-    except (ValueError, zlib.error) as error:
-        raise InvalidInput("recipe: the share string is damaged or incomplete.") from error
+        content = inflater.decompress(raw, MAX_RECIPE).decode()
+        whole = inflater.eof  # not cut off, and not longer than any recipe
+    except (ValueError, zlib.error):
+        whole = False
+    if not whole:
+        raise InvalidInput("recipe: the share string is damaged or incomplete.")
+    return recipe_from_json(content)
+
+
+def _is_seed(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MAX_SEED
 
 
 def _is_number(value: object) -> bool:

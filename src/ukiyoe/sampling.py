@@ -1,5 +1,6 @@
 """The sampler: one generator, one loop, every solver, any guides."""
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -128,20 +129,43 @@ def make_solver(model: Model, name: str, num_inference_steps: int) -> tuple[Any,
     return solver, timesteps
 
 
+@dataclass(frozen=True)
+class Variation:
+    """Another seed's noise, mixed into a picture's own.
+
+    Attributes:
+        seed: Whose noise.
+        share: 0 (none of it) to 1 (nothing else).
+    """
+
+    seed: int
+    share: float
+
+
 def initial_noise(
-    seeds: Sequence[int], shape: tuple[int, int, int]
+    seeds: Sequence[int],
+    shape: tuple[int, int, int],
+    variations: Sequence[Variation | None] = (),
 ) -> tuple[Float[Tensor, " batch channels height width"], list[torch.Generator]]:
     """x_T of every picture, from its own CPU generator.
 
     Args:
         seeds: One per picture.
         shape: Channels, height and width of one sample.
+        variations: One per picture, or none at all.
 
     Returns:
         Standard normal noise, and the generators that go on to serve the picture.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return torch.stack([torch.randn(shape, generator=g) for g in generators]), generators
+    noise = [torch.randn(shape, generator=g) for g in generators]
+    for k, variation in enumerate(variations):
+        if variation is not None:
+            other = torch.randn(shape, generator=torch.Generator().manual_seed(variation.seed))
+            # Along a quarter circle, so that the variance stays 1: cos^2 + sin^2.
+            angle = variation.share * math.pi / 2
+            noise[k] = math.cos(angle) * noise[k] + math.sin(angle) * other
+    return torch.stack(noise), generators
 
 
 def sample_steps(
@@ -151,6 +175,7 @@ def sample_steps(
     num_inference_steps: int,
     solver: str,
     wishes: Sequence[Wish] = (),
+    variations: Sequence[Variation | None] = (),
 ) -> Generator[SamplingStep]:
     """Denoise a batch of pictures, steering each step.
 
@@ -161,6 +186,7 @@ def sample_steps(
         num_inference_steps: 1 to the model's training timesteps.
         solver: One of `ukiyoe.settings.SOLVERS`.
         wishes: Guides with their scales.
+        variations: One per picture, or none at all.
 
     Yields:
         One record per step; closing the generator cancels the rest.
@@ -169,7 +195,7 @@ def sample_steps(
         Steering at x_0 without the U-Net's gradient: MPGD, He et al. 2023 (arXiv 2311.16424).
     """
     scheduler, timesteps = make_solver(model, solver, num_inference_steps)
-    sample, generators = initial_noise(seeds, model.latent_shape(orientation))
+    sample, generators = initial_noise(seeds, model.latent_shape(orientation), variations)
     sample = sample.to(model.device, memory_format=torch.channels_last)
     guide_generators = [torch.Generator().manual_seed(s ^ GUIDE_STREAM & 2**63 - 1) for s in seeds]
     takes_generator = solver in {"ddpm", "ddim"}

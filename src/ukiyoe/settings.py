@@ -45,3 +45,37 @@ class SamplingConfig:
 
 DEFAULTS = SamplingConfig()
 BATCH_SIZE = 4
+
+
+@dataclass(frozen=True)
+class AppConfig:
+    """How the app is served, and what one visitor may ask of it.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port to listen on.
+        max_queue: Requests that may wait; more are turned away.
+        max_count: Pictures a request may ask for.
+        max_steps: Denoising steps a request may ask for.
+        draft_steps: Steps of a quick draft.
+        preview_steps: Steps of the first look at an edit, before the full one.
+        max_wall: Pictures a visitor's wall holds; the oldest makes room.
+        max_kept: Of these, how many are kept in full; older ones are drawn again on demand.
+        max_visitors: Visitors whose walls are kept in memory.
+        max_upload: Largest file a visitor may drop.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    max_queue: int = 32
+    max_count: int = 8
+    max_steps: int = 100
+    draft_steps: int = 10
+    preview_steps: int = 6
+    max_wall: int = 60
+    max_kept: int = 24
+    max_visitors: int = 32
+    max_upload: str = "20mb"
+
+
+APP = AppConfig()
