@@ -45,3 +45,19 @@ class SamplingConfig:
 
 DEFAULTS = SamplingConfig()
 BATCH_SIZE = 4
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How a model is measured.
+
+    Attributes:
+        count: Unguided pictures to make.
+        features: The network that judges.
+    """
+
+    count: int = 256
+    features: str = "inception"
+
+
+EVALUATION = EvaluationConfig()
