@@ -23,8 +23,7 @@ check:
 	$(BIN)/pytest
 
 bench:
-	$(BIN)/python benchmarks/quality.py
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/run.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

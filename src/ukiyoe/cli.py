@@ -402,7 +402,7 @@ def evaluate(options: argparse.Namespace) -> int:
     output = Path(options.output) if options.output else _numbered_folder(Path("evaluations"))
     if not _writable(output):
         raise InvalidInput(f"output: {output} is not a folder we can write to.")
-    if options.compare is None and (output / "report.json").exists():
+    if any((output / name).exists() for name in ("report.json", "report.html")):
         raise FileConflict(f"output: {output} holds a report already; choose another folder.")
     return cli_eval.evaluate(options, output)
 

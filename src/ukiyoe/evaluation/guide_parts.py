@@ -6,7 +6,7 @@ import numpy as np
 
 from ukiyoe.evaluation.effects import Effect, GuideWish, damage, effect
 from ukiyoe.evaluation.judge import ClipJudge, Judge, ProbeJudge
-from ukiyoe.evaluation.metrics import standard_error
+from ukiyoe.evaluation.metrics import share_error, standard_error
 from ukiyoe.evaluation.result import Gallery, Measure, Plot, Series
 from ukiyoe.evaluation.session import Features, Part, Pictures, Session
 from ukiyoe.settings import DEFAULTS
@@ -114,12 +114,12 @@ def _text_rows(
         note = "Nobody to judge: no tag of the prints is in these words; CLIP judges any words."
         return [Measure("Guides", "text gain", None, group=wish.name, note=note)]
     gain = scores[1] - scores[0]
-    wins = float((gain > 0).mean())
-    error = float(np.sqrt(wins * (1 - wins) / len(gain)))
+    won = int((gain > 0).sum())
     return [
         Measure("Guides", "text gain", float(gain.mean()), standard_error(gain), wish.name,
                 better="higher", note=f"In {judge.unit}, against the same seeds unguided."),
-        Measure("Guides", "seeds that gained", wins, error, wish.name, better="higher"),
+        Measure("Guides", "seeds that gained", won / len(gain), share_error(won, len(gain)),
+                wish.name, better="higher"),
     ]  # fmt: skip
 
 

@@ -225,6 +225,23 @@ def standard_error(values: Array) -> float:
     return float(np.std(values) / np.sqrt(len(values)))
 
 
+def share_error(hits: int, count: int) -> float:
+    """Standard error of a share that is not 0 where all or none hit.
+
+    Args:
+        hits: How many did.
+        count: Of how many.
+
+    Returns:
+        The error, of the share with two hits and two misses added.
+
+    Source:
+        Agresti & Coull 1998, "Approximate is better than exact".
+    """
+    share = (hits + 2) / (count + 4)
+    return float(np.sqrt(share * (1 - share) / (count + 4)))
+
+
 def _kernel(a: Array, b: Array) -> Array:
     values: Array = (a @ b.T / a.shape[1] + 1) ** 3
     return values

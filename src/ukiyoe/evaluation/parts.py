@@ -12,6 +12,7 @@ from ukiyoe.evaluation.metrics import (
     copy_ratios,
     kid,
     kid_subsets,
+    share_error,
     standard_error,
 )
 from ukiyoe.evaluation.palette import gamut_coverage, palette, palette_overlap
@@ -82,11 +83,11 @@ def novelty(session: Session, count: int) -> Part:
     made = session.look("pictures, small", pictures, small=True)
     ratios = copy_ratios(made, crops)
     table = "Novelty"
-    share = float((whole < COPY_RATIO).mean())
-    wide, tight = np.sqrt(share * (1 - share) / len(whole)), np.percentile(ratios, 5)
+    copies, tight = int((whole < COPY_RATIO).sum()), np.percentile(ratios, 5)
     rows = [
         Measure(
-            table, "near-copies, share of pictures", share, float(wide), better="lower",
+            table, "near-copies, share of pictures", copies / len(whole),
+                share_error(copies, len(whole)), better="lower",
             note="Nearest print nearer than 1/3 of the second nearest (arXiv 2310.02664).",
         ),
         Measure(table, "novelty ratio, lowest", float(ratios.min()), better="higher",
@@ -173,7 +174,7 @@ def cost(session: Session) -> Part:
     rows = []
     for kind, times in session.seconds.items():
         spread = float(np.std(times)) if len(times) > 1 else None
-        note = f"Median of {len(times)} batches of up to {BATCH}; upscaling included."
+        note = f"Median over batches ({len(times)}) of up to {BATCH}; upscaling included."
         rows.append(Measure(table, f"seconds a picture, {kind}", statistics.median(times),
                             spread, unit="s", better="lower", note=note))  # fmt: skip
     parameters = sum(weight.numel() for weight in session.pipe.model.unet.parameters())

@@ -70,7 +70,7 @@ class _Axes:
         parts = []
         for value in self.y_ticks:
             y = self.y(value)
-            line = "axis" if value == self.y_ticks[0] else "grid"
+            line = "axis" if value in (0, self.y_ticks[0]) else "grid"
             parts.append(f'<path class="{line}" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
             parts.append(_text(LEFT - 8, y + 4, f"{value:g}", "end"))
         for value in self.x_ticks:

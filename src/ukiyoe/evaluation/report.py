@@ -107,7 +107,7 @@ def _long(rows: list[Measure]) -> str:
         f"<td class='note'>{escape(row.note)}</td></tr>"
         for row in rows
     )
-    return f"<table><tbody>{body}</tbody></table>"
+    return f"<table class='long'><tbody>{body}</tbody></table>"
 
 
 def _wide(rows: list[Measure]) -> str:
