@@ -34,7 +34,7 @@ def unet(side: int, tiny: bool = False) -> Any:
     """The U-Net for pictures of a side, in evaluation mode."""
     torch.manual_seed(0)
     network = UNet2DModel(sample_size=side, **(TINY if tiny else CELEBAHQ))
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     return network.eval().requires_grad_(False)
 
 

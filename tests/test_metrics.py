@@ -10,7 +10,7 @@ from PIL import Image
 from ukiyoe.errors import InvalidInput
 from ukiyoe.evaluation.frechet import fid, frechet_distance
 from ukiyoe.evaluation.manifold import nearest, prdc, prdc_spread
-from ukiyoe.evaluation.metrics import kid, kid_subsets, subset_indices
+from ukiyoe.evaluation.metrics import kid, kid_subsets, share_error, subset_indices
 from ukiyoe.evaluation.palette import gamut_coverage, palette, palette_overlap
 
 Array = NDArray[np.float64]
@@ -179,3 +179,10 @@ def test_gamut_and_overlap() -> None:
     assert palette_overlap(palette([flat("lime")]), real) == 0
     with pytest.raises(InvalidInput, match=r"^pictures: "):
         palette([])
+
+
+def test_the_error_of_a_share_is_never_zero() -> None:
+    """Two hits and two misses added: 10 of 12 for 8 of 8."""
+    assert share_error(8, 8) == pytest.approx(np.sqrt(10 / 12 * 2 / 12 / 12))
+    assert share_error(0, 8) == pytest.approx(share_error(8, 8))
+    assert share_error(4, 8) > share_error(8, 8) > share_error(800, 800) > 0
