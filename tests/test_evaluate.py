@@ -181,9 +181,7 @@ def test_any_folder_of_pictures_will_do(place: Path) -> None:
     assert all(measure.section != "Guides" for measure in found.measures)
 
 
-def test_text_is_judged_by_tags_and_without_a_judge_says_so(place: Path) -> None:
-    clip = save_clip(place / "clip")
-    assert clip.is_dir()
+def test_text_is_judged_by_tags_and_without_a_judge_says_so() -> None:
     from ukiyoe.evaluation.guide_parts import _text_rows
 
     (row,) = _text_rows(None, GuideWish(None, "a wave"), np.eye(3), np.eye(3))

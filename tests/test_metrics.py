@@ -63,6 +63,8 @@ def test_fid_says_how_biased_it_is(random: np.random.Generator) -> None:
     assert value > 0.05
     assert abs(value - bias) < 0.25 * value
     assert 0 < spread < bias
+    moved = fid(random.normal(size=(300, 10)) + 1, y)
+    assert moved.bias < 0.1 * moved.value  # a real distance is no bias
     with pytest.raises(InvalidInput, match="at least 4"):
         fid(y[:3], y)
 
