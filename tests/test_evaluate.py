@@ -114,6 +114,7 @@ def test_a_wish_is_scored_only_by_tags_its_words_name(place: Path) -> None:
     assert find_tag("a great wave", tags) == "wave"
     assert find_tag("Waves, and grass!", ["wave"]) == "wave"
     assert find_tag("mount fuji in snow", tags) == "mount fuji"
+    assert find_tag("snow on mount fuji", ["snow", "mount fuji", "snow"]) == "mount fuji"
     assert find_tag("a helicopter", tags) is None
 
 

@@ -6,7 +6,7 @@ from html import escape
 
 import numpy as np
 
-from ukiyoe.evaluation.result import Plot, Series
+from ukiyoe.evaluation.result import Plot
 
 WIDTH, HEIGHT = 560, 320
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 40, 52
@@ -14,6 +14,7 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 16, 40, 52
 PALETTE = ("#1f4e79", "#c0432f", "#b8862b", "#4f7942", "#7a4f8a", "#6b6b6b")
 DASHES = ("", "7 4", "2 3", "9 3 2 3", "", "4 4")
 BINS = 24
+ROW = 20  # height of a row of the legend
 
 
 def svg(plot: Plot) -> str:
@@ -25,10 +26,11 @@ def svg(plot: Plot) -> str:
     Returns:
         An ``<svg>`` element that needs nothing else.
     """
-    drawn = _distribution(plot) if plot.kind == "distribution" else _lines(plot)
+    drawn, named = _distribution(plot) if plot.kind == "distribution" else _lines(plot)
+    legend, above = _legend(named)
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(plot.title)}" '
-        f'xmlns="http://www.w3.org/2000/svg">{drawn}</svg>'
+        f'<svg viewBox="0 {-above} {WIDTH} {HEIGHT + above}" role="img" '
+        f'aria-label="{escape(plot.title)}" xmlns="http://www.w3.org/2000/svg">{drawn}{legend}</svg>'
     )
 
 
@@ -83,7 +85,8 @@ class _Axes:
         return "".join(parts)
 
 
-def _lines(plot: Plot) -> str:
+def _lines(plot: Plot) -> tuple[str, list[str]]:
+    """The drawing, and the names its legend needs."""
     xs = [x for line in plot.series for x in line.x]
     ys = [
         y + sign * s
@@ -114,10 +117,11 @@ def _lines(plot: Plot) -> str:
             )
             if label:
                 parts.append(_text(x + 8, y - 8, label, "start"))
-    return "".join(parts) + (_legend(plot.series) if len(plot.series) > 1 else "")
+    return "".join(parts), [line.name for line in plot.series] if len(plot.series) > 1 else []
 
 
-def _distribution(plot: Plot) -> str:
+def _distribution(plot: Plot) -> tuple[str, list[str]]:
+    """The drawing, and the names its legend needs."""
     values = [value for line in plot.series for value in line.x]
     low, high = _range(values)
     edges = np.linspace(low, high, BINS + 1)
@@ -143,25 +147,28 @@ def _distribution(plot: Plot) -> str:
             f'<path d="M{x:.1f} {floor:.1f}V{TOP - 6}" stroke="{color}" stroke-width="2" '
             f'stroke-dasharray="{dash}"><title>mean of {escape(line.name)}</title></path>'
         )
-    names = [
-        Series(f"{line.name} (mean {float(np.mean(line.x)):.3g})", line.x, ())
-        for line in plot.series
-    ]
-    return "".join(parts) + _legend(names)
+    means = [f"{line.name} (mean {float(np.mean(line.x)):.3g})" for line in plot.series]
+    return "".join(parts), means
 
 
-def _legend(series: Sequence[Series]) -> str:
-    parts, x = [], float(LEFT)
-    for number, line in enumerate(series):
+def _legend(names: Sequence[str]) -> tuple[str, int]:
+    """Names with their colors, in as many rows as they need, and the height of the rows above."""
+    parts, x, row = [], float(LEFT), 0
+    for number, name in enumerate(names):
+        width = 44 + 6.6 * len(name)
+        if x > LEFT and x + width > WIDTH:
+            x, row = float(LEFT), row + 1
         color = PALETTE[number % len(PALETTE)]
         dash = DASHES[number % len(DASHES)]
+        y = 16 + ROW * row
         parts.append(
-            f'<path d="M{x:.0f} 16h22" stroke="{color}" stroke-width="3" '
+            f'<path d="M{x:.0f} {y}h22" stroke="{color}" stroke-width="3" '
             f'stroke-dasharray="{dash}"/>'
         )
-        parts.append(_text(x + 28, 20, line.name, "start"))
-        x += 44 + 6.6 * len(line.name)
-    return "".join(parts)
+        parts.append(_text(x + 28, y + 4, name, "start"))
+        x += width
+    # The last row stays where a single one is; the others go above it.
+    return f'<g transform="translate(0 {-ROW * row})">{"".join(parts)}</g>', ROW * row
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
