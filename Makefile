@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: postcards test check bench clean
+.PHONY: postcards test check bench docs docs-pictures clean
 
 postcards: .venv/postcards
 	$(BIN)/ukiyoe generate --prompt "a sakura tree" --color "#c98a8a" --seed 7 --count 4 --output postcards
@@ -23,8 +23,14 @@ check:
 	$(BIN)/pytest
 
 bench:
-	$(BIN)/python benchmarks/quality.py
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/run.py
+
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The documentation: $(CURDIR)/site/index.html"
+
+docs-pictures: .venv/postcards
+	$(BIN)/python scripts/docs_pictures.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -34,8 +40,12 @@ bench:
 	@touch $@
 
 .venv/test: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) -e '.[text,train,eval,dev]'
-	@touch $@ .venv/postcards
+	$(PIP) -e '.[text,train,eval,docs,dev]'
+	@touch $@ .venv/postcards .venv/docs
+
+.venv/docs: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e '.[docs]'
+	@touch $@
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ukiyoe import cli_app
+from ukiyoe.cli_eval import add_evaluate
 from ukiyoe.errors import FileConflict, InvalidInput, UkiyoeError
 from ukiyoe.recipe import Recipe, package_version, read_recipe
 from ukiyoe.settings import (
@@ -64,6 +65,7 @@ def build_parser() -> Parser:
     _add_data(commands.add_parser("data", help="look at pictures to train on", allow_abbrev=False))
     _add_train(commands.add_parser("train", help="train a model on prints", allow_abbrev=False))
     cli_app.add_options(commands.add_parser("app", help="serve the app", allow_abbrev=False))
+    add_evaluate(commands.add_parser("evaluate", help="measure a model", allow_abbrev=False))
     return parser
 
 
@@ -157,8 +159,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         options = build_parser().parse_args(arguments)
-        commands = {"generate": generate, "info": info, "data": data, "train": train}
-        commands["app"] = cli_app.serve
+        commands: dict[str, Callable[[argparse.Namespace], int]] = {
+            "generate": generate,
+            "info": info,
+            "data": data,
+            "train": train,
+            "evaluate": evaluate,
+            "app": cli_app.serve,
+        }
         return commands[options.command](options)
     except UkiyoeError as error:
         print(f"ukiyoe: {error}", file=sys.stderr)
@@ -388,6 +396,18 @@ def train(options: argparse.Namespace) -> int:
             stop=stop,
         )
     return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Measure a model, or put two reports side by side."""
+    from ukiyoe import cli_eval  # noqa: PLC0415
+
+    output = Path(options.output) if options.output else _numbered_folder(Path("evaluations"))
+    if not _writable(output):
+        raise InvalidInput(f"output: {output} is not a folder we can write to.")
+    if any((output / name).exists() for name in ("report.json", "report.html")):
+        raise FileConflict(f"output: {output} holds a report already; choose another folder.")
+    return cli_eval.evaluate(options, output)
 
 
 @contextmanager

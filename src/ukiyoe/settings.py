@@ -79,3 +79,19 @@ class AppConfig:
 
 
 APP = AppConfig()
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How a model is measured.
+
+    Attributes:
+        count: Unguided pictures to make.
+        features: The network that judges.
+    """
+
+    count: int = 256
+    features: str = "inception"
+
+
+EVALUATION = EvaluationConfig()

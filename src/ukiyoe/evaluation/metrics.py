@@ -52,23 +52,38 @@ def kid_subsets(
 
     Returns:
         Mean and standard deviation over the subsets.
+    """
+    values = [kid(x[i], y[j]) for i, j in subset_indices(len(x), len(y), subsets, size, seed)]
+    return float(np.mean(values)), float(np.std(values))
+
+
+def subset_indices(
+    n: int, m: int, subsets: int, size: int, seed: int = 0
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Which pictures of two sets each random subset holds, so that others can check a KID.
+
+    Args:
+        n: Pictures in the first set.
+        m: Pictures in the second set.
+        subsets: How many times to draw.
+        size: Pictures drawn from each set, without replacement.
+        seed: Decides the draws.
+
+    Returns:
+        A pair of index arrays per subset.
 
     Raises:
         InvalidInput: If there is no subset to draw, or it is larger than a set.
     """
     if subsets < 1:
         raise InvalidInput(f"subsets: expected at least 1, got {subsets}.")
-    if not 2 <= size <= min(len(x), len(y)):
-        raise InvalidInput(f"size: expected 2 to {min(len(x), len(y))} pictures, got {size}.")
+    if not 2 <= size <= min(n, m):
+        raise InvalidInput(f"size: expected 2 to {min(n, m)} pictures, got {size}.")
     generator = np.random.default_rng(seed)
-    values = [
-        kid(
-            x[generator.choice(len(x), size, replace=False)],
-            y[generator.choice(len(y), size, replace=False)],
-        )
+    return [
+        (generator.choice(n, size, replace=False), generator.choice(m, size, replace=False))
         for _ in range(subsets)
     ]
-    return float(np.mean(values)), float(np.std(values))
 
 
 def copy_ratios(generated: Array, training: Array) -> Array:
@@ -203,6 +218,28 @@ def lightness_range(picture: Image.Image) -> float:
     """Contrast of a picture: 2nd to 98th percentile of CIELAB L*, 0 to 100."""
     low, high = np.percentile(lab_from_srgb(pixels(picture))[..., 0], (2, 98))
     return float(high - low)
+
+
+def standard_error(values: Array) -> float:
+    """Standard error of a mean: how far it would move with other pictures."""
+    return float(np.std(values) / np.sqrt(len(values)))
+
+
+def share_error(hits: int, count: int) -> float:
+    """Standard error of a share that is not 0 where all or none hit.
+
+    Args:
+        hits: How many did.
+        count: Of how many.
+
+    Returns:
+        The error, of the share with two hits and two misses added.
+
+    Source:
+        Agresti & Coull 1998, "Approximate is better than exact".
+    """
+    share = (hits + 2) / (count + 4)
+    return float(np.sqrt(share * (1 - share) / (count + 4)))
 
 
 def _kernel(a: Array, b: Array) -> Array:
