@@ -255,7 +255,8 @@ def test_an_earlier_run_is_not_touched_unless_resumed(tmp_path: Path, prints: li
     folder.mkdir(parents=True)
     (folder / "00000007.pt").write_bytes(b"")
     data = str(prints[0].path.parent)
-    assert main(["train", "--data", data, "--output", str(tmp_path / "model")]) == 2
+    options = ["--data", data, "--output", str(tmp_path / "model")]
+    assert main(["train", "--stage", "base", *options]) == 2
 
 
 def test_muon_turns_every_direction_of_a_hidden_matrix_alike() -> None:
