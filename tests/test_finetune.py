@@ -183,11 +183,12 @@ def test_a_resumed_run_repeats_an_uninterrupted_one_bit_by_bit(
         return count == 7
 
     losses: list[float] = []
-    run = Run(str(pictures), tmp_path / "out", QUICK, str(start), steps=12)
+    run = Run(str(pictures), tmp_path / "out", QUICK, str(start), steps=12, sample_every=1000)
     with pytest.raises(KeyboardInterrupt):
         finetune(run, show=lambda step, _: losses.append(step.loss), stop=stop)
     assert len(losses) == 7
     assert load_model(tmp_path / "out", "cpu")  # what was learned so far
+    assert (tmp_path / "out" / "samples.png").is_file()
     with pytest.raises(FileConflict, match="--resume"):
         finetune(run)
     finetune(replace(run, resume=True), show=lambda step, _: losses.append(step.loss))

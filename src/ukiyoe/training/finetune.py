@@ -381,9 +381,11 @@ def _finish(session: _Session, model: Model, found: Survey, finished: bool) -> N
     taken = session.load_best()
     facts = _facts(session, model, found, taken)
     output = run.output
-    grid = output / FOLDER / GRIDS / f"{taken:08d}.png"
-    if grid.is_file():
-        shutil.copy(grid, output / GRID)
+    # Stopped between two looks, the last grid is of a few steps before.
+    grids = [row["grid"] for row in read_history(output / FOLDER) if row.get("grid")]
+    of_taken = f"{GRIDS}/{taken:08d}.png"
+    if grids:
+        shutil.copy(output / FOLDER / (of_taken if of_taken in grids else grids[-1]), output / GRID)
     # A public card tells no one's paths: files are named by the report only.
     summary = "\n".join(line for line in found.report().splitlines() if not line.startswith("  "))
     name = run.push_to_hub or output.resolve().name

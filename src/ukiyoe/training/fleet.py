@@ -105,6 +105,7 @@ def join_fleet() -> Fleet:
             "train: accelerate is not installed; run pip install 'ukiyoe[train]'."
         ) from error
     accelerator = Accelerator(mixed_precision="no")  # the loop decides on precision
-    return Fleet(
-        accelerator.process_index, accelerator.num_processes, accelerator.device, accelerator
-    )
+    device = accelerator.device
+    if device.type == "cpu":
+        device = torch.device("cpu")  # not "cpu:0", which torch.load does not know
+    return Fleet(accelerator.process_index, accelerator.num_processes, device, accelerator)

@@ -183,7 +183,7 @@ def run_steps(
     step, spent, fastest = 0, 0.0, 0.0
     average.load_state_dict(network.state_dict())
     average.requires_grad_(False)
-    state = newest_checkpoint(checkpoints, say, fleet.device) if checkpoints else None
+    state = newest_checkpoint(checkpoints, say) if checkpoints else None
     if state:
         try:
             network.load_state_dict(state["network"])
@@ -300,22 +300,19 @@ def _progress(config: LoopConfig, step: int, seconds: float) -> float:
     return seconds / (60 * config.max_minutes)
 
 
-def newest_checkpoint(
-    folder: Path, say: Callable[[str], None], device: torch.device = ALONE.device
-) -> dict[str, Any] | None:
+def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
     """The newest checkpoint that is whole.
 
     Args:
         folder: Where checkpoints lie.
         say: Told which one is used, and which ones are broken.
-        device: Where its tensors go.
 
     Returns:
-        What `run_steps` saved; None if there is none.
+        What `run_steps` saved, its tensors on the CPU; None if there is none.
     """
     for path in sorted(folder.glob("*.pt"), reverse=True):
         try:
-            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # a cut-off file fails in many ways
             say(f"checkpoint {path} is broken ({type(error).__name__}); trying the one before.")
             continue

@@ -130,10 +130,11 @@ def _write(splits: Any, column: str, cache: Path, progress: Callable[[Any], Iter
 
 
 def _content(cell: Any) -> bytes:
-    """The original bytes of a picture; of an empty cell, nothing."""
-    if not cell:
-        return b""
-    return cell["bytes"] or Path(cell["path"]).read_bytes()
+    """The original bytes of a picture; nothing, which the survey will list, of an empty cell."""
+    if cell and cell.get("bytes"):
+        return bytes(cell["bytes"])
+    path = Path(cell["path"]) if cell and cell.get("path") else None
+    return path.read_bytes() if path and path.is_file() else b""
 
 
 def _suffix(content: bytes) -> str:
