@@ -71,7 +71,7 @@ def launch(*arguments: str) -> dict[str, Any]:
         env=variables,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(Path(arguments[2], "facts.txt").read_text())

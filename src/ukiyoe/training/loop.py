@@ -309,8 +309,12 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> dict[str, Any
 
     Returns:
         What `run_steps` saved, its tensors on the CPU; None if there is none.
+
+    Raises:
+        InvalidInput: If all of them are broken.
     """
-    for path in sorted(folder.glob("*.pt"), reverse=True):
+    paths = sorted(folder.glob("*.pt"), reverse=True)
+    for path in paths:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # a cut-off file fails in many ways
@@ -318,6 +322,11 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> dict[str, Any
             continue
         say(f"going on from {path}, step {state['step']}.")
         return state
+    if paths:
+        raise InvalidInput(
+            f"checkpoint: none of the {len(paths)} in {folder} is whole; start again in another "
+            "folder."
+        )
     return None
 
 
