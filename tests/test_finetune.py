@@ -362,7 +362,9 @@ def test_kid_is_measured_and_the_best_is_kept(
     start, output = save_ddpm(tmp_path / "start"), tmp_path / "out"
     kids = iter([0.5, 0.2, 0.9])
     monkeypatch.setattr("ukiyoe.training.watch.kid_subsets", lambda *a, **k: (next(kids), 0.1))
-    train(pictures, start, output, steps=4, sample_every=2, features=Path("any.onnx"))
+    measured: dict[str, Any] = {"sample_every": 2, "features": Path("any.onnx")}
+    train(pictures, start, output, steps=2, **measured)
+    train(pictures, start, output, steps=4, resume=True, **measured)
     rows = [row for row in read_history(output / "training") if "kid" in row]
     assert [(row["step"], row["kid"]) for row in rows] == [(0, 0.5), (2, 0.2), (4, 0.9)]
     best = torch.load(output / "checkpoints" / "best.kid", weights_only=True)

@@ -331,7 +331,7 @@ def test_a_result_is_uploaded_without_checkpoints_and_paths(
     assert hashlib.sha256(weights.read_bytes()).hexdigest() == digest
     card = Hub.files["README.md"].decode()
     assert 'from_pretrained("me/prints")' in card
-    assert str(tmp_path) not in card.replace(start, "")
+    assert str(tmp_path) not in card
     downloaded = tmp_path / "downloaded"
     for name, content in Hub.files.items():
         (downloaded / name).parent.mkdir(parents=True, exist_ok=True)

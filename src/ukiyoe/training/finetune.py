@@ -32,7 +32,7 @@ from ukiyoe.training.loop import LoopConfig, TrainingStep, run_steps
 from ukiyoe.training.order import stream
 from ukiyoe.training.presets import AUGMENTATIONS, Preset
 from ukiyoe.training.report import write_report
-from ukiyoe.training.result import GRID, model_card, push, save_result
+from ukiyoe.training.result import GRID, model_card, public_name, push, save_result
 from ukiyoe.training.sources import picture_folder
 from ukiyoe.training.survey import Survey, survey
 from ukiyoe.training.watch import GRIDS, Look, Watch, read_history, trained_sizes
@@ -174,6 +174,7 @@ class _Session:
     def __init__(self, run: Run, average: Any, watch: Watch | None, say: Say) -> None:
         self.run, self.average, self.watch, self.say = run, average, watch, say
         self.step, self.seconds, self.looked = 0, 0.0, -1
+        self.lowest = math.inf  # KID
         self._part = 0  # of LOOKS
 
     @property
@@ -198,7 +199,8 @@ class _Session:
             return
         self.looked = self.step
         seen = self.watch.look(self.step, self.average)
-        if seen.kid is not None and seen.kid < self._lowest():
+        if seen.kid is not None and seen.kid < self.lowest:
+            self.lowest = seen.kid
             part = self.best.with_suffix(".part")
             part.parent.mkdir(parents=True, exist_ok=True)
             torch.save(
@@ -214,11 +216,6 @@ class _Session:
         state = torch.load(self.best, map_location="cpu", weights_only=True)
         self.average.load_state_dict(state["average"])
         return int(state["step"])
-
-    def _lowest(self) -> float:
-        seen = read_history(self.run.output / FOLDER)
-        before = [row["kid"] for row in seen if row.get("kid") is not None]
-        return min(before[:-1], default=math.inf)  # the last is this look
 
 
 def _described(seen: Look) -> str:
@@ -368,6 +365,8 @@ def _begin(session: _Session, notes: dict[str, Any], step: int, before: dict[str
     if step == 0:
         session.best.unlink(missing_ok=True)
         session.look()
+    elif session.best.is_file():
+        session.lowest = torch.load(session.best, map_location="cpu", weights_only=True)["kid"]
 
 
 def _finish(session: _Session, model: Model, found: Survey, finished: bool) -> None:
@@ -405,7 +404,7 @@ def _facts(session: _Session, model: Model, found: Survey, taken: int) -> dict[s
     seconds = max((row.get("seconds", 0.0) for row in rows), default=session.seconds)
     each = preset.batch_size * preset.accumulation
     facts = {
-        "start": model.name,
+        "start": public_name(model),
         "preset": f"{preset.name} ({preset.purpose})",
         "pictures": str(sum(item.split == "train" for item in found.prints)),
         "steps": f"{session.step} of {each} pictures, {seconds / 60:.1f} minutes",

@@ -7,8 +7,7 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from ukiyoe.errors import InvalidInput
-from ukiyoe.model import PACKAGED_FOLDER, Model, SpaceToDepth
-from ukiyoe.settings import PACKAGED
+from ukiyoe.model import Model, SpaceToDepth
 
 CARD, GRID = "README.md", "samples.png"
 # What a model may have beside its U-Net and scheduler.
@@ -89,13 +88,13 @@ def model_card(model: Model, name: str, facts: dict[str, str], summary: str) -> 
             "pipeline(seeds=[7]).images[0]\n```"
         )
     lines = ["---", "tags:", "- diffusers", "- unconditional-image-generation", "- ukiyoe"]
-    if model.folder != PACKAGED_FOLDER and model.name.count("/") == 1 and not _local(model.name):
+    if model.name.count("/") == 1 and not _local(model.name):
         lines.append(f"base_model: {model.name}")
     lines += [
         "---",
         f"# {name}",
         f"![Samples from fixed seeds]({GRID})",
-        f"An unconditional diffusion model, trained with Ukiyoe from `{model.name}`.",
+        f"An unconditional diffusion model, trained with Ukiyoe from `{public_name(model)}`.",
         "## Use",
         use,
         "## Training",
@@ -142,5 +141,10 @@ def push(folder: Path, name: str, endpoint: str | None = None) -> str:
     return str(made)
 
 
+def public_name(model: Model) -> str:
+    """What a model is called where others read it: of a folder, only its own name."""
+    return Path(model.name).name if _local(model.name) else model.name
+
+
 def _local(name: str) -> bool:
-    return name == PACKAGED or Path(name).expanduser().exists()
+    return Path(name).expanduser().exists()
