@@ -177,6 +177,8 @@ def run_steps(
     """
     if config.max_steps is None and not config.max_minutes < math.inf:
         raise InvalidInput("max_minutes: expected max_minutes or max_steps, got neither.")
+    # First: Accelerate moves a network to "cpu:0", which gives its weights other memory.
+    forward = fleet.wrap(network)
     optimizer = MuonAdamW(
         network, config.matrix_rate, config.learning_rate, config.weight_decay, config.betas
     )
@@ -197,7 +199,6 @@ def run_steps(
     begun(step, state.get("notes", {}) if state else {})
     averages = [weight.data for weight in average.parameters()]
     weights = [weight.data for weight in network.parameters()]
-    forward = fleet.wrap(network)
     before = saved = time.monotonic()
 
     def save() -> None:
