@@ -26,7 +26,7 @@ from ukiyoe.training.base import (
     packaged_unet,
 )
 from ukiyoe.training.data import Print, crops, draw, load_buckets, open_print, read_labels
-from ukiyoe.training.loop import LoopConfig, train_steps
+from ukiyoe.training.loop import LoopConfig, Moment, ema_decay, run_steps, train_steps
 from ukiyoe.training.optimizer import MuonAdamW
 from ukiyoe.training.stages import _take_over
 from ukiyoe.training.upscaler import shrink
@@ -209,6 +209,77 @@ def test_a_broken_checkpoint_is_passed_over(tmp_path: Path, damage: str) -> None
     assert said[1].endswith("step 11.")
 
 
+def test_nothing_starts_over_if_no_checkpoint_is_whole(tmp_path: Path) -> None:
+    steps(12, tmp_path, total=20)
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(InvalidInput, match="none of the 2 in"):
+        steps(1, tmp_path, total=20)
+
+
+def test_the_average_is_that_of_a_reference() -> None:
+    """The loop's in-place average of every fourth step against the textbook's, in float64."""
+    network, average = Line(), Line()
+    config = LoopConfig(max_steps=200, learning_rate=0.05, warmup_steps=1, ema_decay=0.9)
+    expected = network.weight.detach().double().clone()
+    for step in train_steps(network, average, line_loss, config):
+        if step.step % 4 == 0:
+            decay = min(0.9, (1 + step.step) / (10 + step.step)) ** 4
+            expected = decay * expected + (1 - decay) * network.weight.detach().double()
+        assert torch.allclose(average.weight.double(), expected, atol=1e-6)
+    assert ema_decay(LoopConfig(ema_decay=0.0, ema_every=1), 5) == 0  # no average
+
+
+def test_a_step_of_parts_has_the_gradient_of_the_whole() -> None:
+    seen: list[int] = []
+
+    def loss(network: nn.Module, moment: Moment) -> Tensor:
+        seen.append(moment.part)
+        return (next(network.parameters()) - moment.part).square().sum()
+
+    weights = []
+    for parts in (1, 3):
+        network = Line()
+        config = LoopConfig(max_steps=1, learning_rate=0.1, warmup_steps=1, accumulation=parts)
+        list(run_steps(network, Line(), loss, config))
+        weights.append(network.weight.detach().clone())
+    assert seen == [0, 0, 1, 2]
+    assert torch.equal(weights[0], torch.zeros(2))  # its only part is at its least already
+    assert torch.allclose(weights[1], torch.full((2,), 0.1), atol=1e-3)  # AdamW's first step
+
+
+def test_the_learning_rate_warms_up_and_falls_or_stays() -> None:
+    def shares(**options: Any) -> list[float]:
+        config = LoopConfig(max_steps=20, warmup_steps=4, **options)
+        return [step.share for step in train_steps(Line(), Line(), line_loss, config)]
+
+    constant, cosine = shares(schedule="constant"), shares()
+    assert constant[:5] == [0.25, 0.5, 0.75, 1, 1]
+    assert constant[-1] == 1
+    assert cosine[10] == pytest.approx(0.5)
+    assert cosine[-1] < 0.01
+    assert shares(schedule="constant")[0] == 0.25
+
+
+def test_long_steps_count_if_all_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compilation or a sleeping laptop is no training; a large network's steps are."""
+
+    def spent(durations: list[float]) -> list[float]:
+        clock = 0.0
+
+        def loss(network: nn.Module, generator: torch.Generator, progress: float) -> Tensor:
+            nonlocal clock
+            clock += durations.pop(0) if durations else 1e9
+            return next(network.parameters()).sum()
+
+        monkeypatch.setattr("time.monotonic", lambda: clock)
+        config = LoopConfig(max_steps=len(durations))
+        return [step.seconds for step in train_steps(Line(), Line(), loss, config)]
+
+    assert spent([60.0, 0.5, 0.5, 600.0, 0.5]) == [5.0, 5.5, 6.0, 11.0, 11.5]
+    assert spent([30.0, 30.0, 31.0]) == [5.0, 35.0, 66.0]
+
+
 @pytest.mark.parametrize("attempt", range(5))
 def test_a_killed_run_goes_on(tmp_path: Path, attempt: int) -> None:
     """Killed at a random moment, it resumes to the losses of a run that was left alone."""
@@ -257,7 +328,8 @@ def test_an_earlier_run_is_not_touched_unless_resumed(tmp_path: Path, prints: li
     folder.mkdir(parents=True)
     (folder / "00000007.pt").write_bytes(b"")
     data = str(prints[0].path.parent)
-    assert main(["train", "--data", data, "--output", str(tmp_path / "model")]) == 2
+    options = ["--data", data, "--output", str(tmp_path / "model")]
+    assert main(["train", "--stage", "base", *options]) == 2
 
 
 def test_muon_turns_every_direction_of_a_hidden_matrix_alike() -> None:

@@ -2,11 +2,8 @@
 
 import argparse
 import json
-import math
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ukiyoe import cli_app
+from ukiyoe import cli_app, cli_train
 from ukiyoe.cli_eval import add_evaluate
 from ukiyoe.errors import FileConflict, InvalidInput, UkiyoeError
 from ukiyoe.recipe import Recipe, package_version, read_recipe
@@ -63,7 +60,8 @@ def build_parser() -> Parser:
     info = commands.add_parser("info", help="print the recipe inside a picture", allow_abbrev=False)
     info.add_argument("file", metavar="FILE.png", help="a PNG made by Ukiyoe")
     _add_data(commands.add_parser("data", help="look at pictures to train on", allow_abbrev=False))
-    _add_train(commands.add_parser("train", help="train a model on prints", allow_abbrev=False))
+    train = commands.add_parser("train", help="train a model on pictures", allow_abbrev=False)
+    cli_train.add_options(train, _number, _whole)
     cli_app.add_options(commands.add_parser("app", help="serve the app", allow_abbrev=False))
     add_evaluate(commands.add_parser("evaluate", help="measure a model", allow_abbrev=False))
     return parser
@@ -108,28 +106,6 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     inspect.add_argument("--sheet", metavar="FILE.png", help="also save a contact sheet")
 
 
-def _add_train(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--data", required=True, metavar="DIR", help="prints with a labels.jsonl")
-    add("--output", required=True, metavar="DIR", help="where the model goes")
-    add("--resume", action="store_true", help="go on with the run in the output folder")
-    add("--from", dest="start", metavar="M", help=f'train on from "{PACKAGED}" or a folder (base)')
-    add(
-        "--stage",
-        choices=("base", "sharpen", "upscaler", "text"),
-        default="base",
-        help="what to train",
-    )
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument(
-        "--max-minutes", type=_number, default=60.0, metavar="M", help="training time (default 60)"
-    )
-    length.add_argument("--steps", type=_whole, metavar="N", help="optimizer steps instead")
-    add("--batch-size", type=_whole, default=32, metavar="B", help="pictures a step")
-    add("--lpips", metavar="FILE", help="LPIPS weights (upscaler)")
-    add("--seed", type=_whole, default=0, metavar="N", help="seed of the run")
-
-
 def _default(name: str, text: str) -> str:
     return f"{text} (default {getattr(DEFAULTS, name)})"
 
@@ -163,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "generate": generate,
             "info": info,
             "data": data,
-            "train": train,
+            "train": cli_train.train,
             "evaluate": evaluate,
             "app": cli_app.serve,
         }
@@ -368,36 +344,6 @@ def data(options: argparse.Namespace) -> int:
     return 0
 
 
-def train(options: argparse.Namespace) -> int:
-    """Train one stage of a model on prints."""
-    from ukiyoe.training.stages import train_stage  # noqa: PLC0415
-
-    if not 0 < options.max_minutes < math.inf:
-        raise InvalidInput(f"max-minutes: expected more than 0, got {options.max_minutes}.")
-    for name in ("steps", "batch_size"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            label = name.replace("_", "-")
-            raise InvalidInput(
-                f"{label}: expected a whole number from 1, got {getattr(options, name)}."
-            )
-    with _stop_asked() as stop:
-        train_stage(
-            options.stage,
-            Path(options.data),
-            Path(options.output),
-            max_minutes=options.max_minutes,
-            max_steps=options.steps,
-            resume=options.resume,
-            start=options.start,
-            batch_size=options.batch_size,
-            seed=options.seed,
-            lpips=Path(options.lpips) if options.lpips else None,
-            say=lambda text: print(text, flush=True),
-            stop=stop,
-        )
-    return 0
-
-
 def evaluate(options: argparse.Namespace) -> int:
     """Measure a model, or put two reports side by side."""
     from ukiyoe import cli_eval  # noqa: PLC0415
@@ -408,24 +354,6 @@ def evaluate(options: argparse.Namespace) -> int:
     if any((output / name).exists() for name in ("report.json", "report.html")):
         raise FileConflict(f"output: {output} holds a report already; choose another folder.")
     return cli_eval.evaluate(options, output)
-
-
-@contextmanager
-def _stop_asked() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came; the first one asks to stop, the second one ends at once."""
-    stopping = threading.Event()
-
-    def ask(number: int, frame: object) -> None:
-        stopping.set()
-        signal.signal(number, signal.default_int_handler)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopping.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
 
 def _save_png(picture: "Image.Image", path: Path, recipe: Recipe) -> None:
     _atomically(path, lambda part: picture.save(part, "PNG", pnginfo=recipe.png_info()))

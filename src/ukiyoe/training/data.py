@@ -77,12 +77,13 @@ class Bucket:
     size: tuple[int, int]
 
 
-def read_labels(folder: Path, split: str | None = None) -> list[Print]:
+def read_labels(folder: Path, split: str | None = None, unnamed: str = "train") -> list[Print]:
     """List the prints of a labelled folder.
 
     Args:
         folder: A folder with ``labels.jsonl``.
         split: Keep only this split ("train" or "val"); None keeps all.
+        unnamed: The split of lines that name none.
 
     Returns:
         The prints, in the order of the file.
@@ -103,11 +104,11 @@ def read_labels(folder: Path, split: str | None = None) -> list[Print]:
             raise InvalidInput(
                 f'data: line {number} of {labels} is not a JSON object with a "file".'
             ) from error
-        if split is None or row.get("split", "train") == split:
+        if split is None or row.get("split", unnamed) == split:
             prints.append(
                 Print(
                     path=Path(folder) / row["file"],
-                    split=row.get("split", "train"),
+                    split=row.get("split", unnamed),
                     aspect=row.get("aspect", ""),
                     squashed=row.get("squashed", False),
                     caption=row.get("caption", ""),
@@ -175,13 +176,36 @@ def crops(picture: Image.Image, size: tuple[int, int]) -> Iterator[Image.Image]:
         yield picture.resize((width, height), Image.Resampling.LANCZOS, box=box)
 
 
+def cut_prints(
+    prints: list[Print], sizes: dict[str, tuple[int, int]], jitter: float = JITTER
+) -> Iterator[tuple[str, int, UInt8[np.ndarray, " height width 3"]]]:
+    """Decode prints and cut them to the shapes of a model.
+
+    The square bucket also takes square cuts of the other prints: few prints
+    are square, and a cut of a print is still a print. A model of one shape gets
+    every print in it.
+
+    Args:
+        prints: The prints.
+        sizes: Height and width of a training picture per orientation.
+        jitter: How much larger than that the kept crops are.
+
+    Yields:
+        Bucket, number of the print, and the crop.
+    """
+    for index, item in enumerate(prints):
+        picture = open_print(item)
+        names = {orientation_of(*picture.size), "square"} & set(sizes)
+        for name in sorted(names) if len(sizes) > 1 else sizes:
+            height, width = sizes[name]
+            for crop in crops(picture, (round(height * jitter), round(width * jitter))):
+                yield name, index, np.asarray(crop)
+
+
 def load_buckets(
     prints: list[Print], sizes: dict[str, tuple[int, int]], jitter: float = JITTER
 ) -> dict[str, Bucket]:
-    """Decode prints into memory, one bucket per orientation.
-
-    The square bucket also takes square cuts of the other prints: few prints
-    are square, and a cut of a print is still a print.
+    """Decode prints into memory, one bucket per orientation (see `cut_prints`).
 
     Args:
         prints: The prints.
@@ -193,13 +217,9 @@ def load_buckets(
     """
     pixels: dict[str, list[np.ndarray]] = {name: [] for name in sizes}
     sources: dict[str, list[int]] = {name: [] for name in sizes}
-    for index, item in enumerate(prints):
-        picture = open_print(item)
-        for name in {orientation_of(*picture.size), "square"} & set(sizes):
-            height, width = sizes[name]
-            for crop in crops(picture, (round(height * jitter), round(width * jitter))):
-                pixels[name].append(np.asarray(crop))
-                sources[name].append(index)
+    for name, index, crop in cut_prints(prints, sizes, jitter):
+        pixels[name].append(crop)
+        sources[name].append(index)
     return {
         name: Bucket(
             torch.from_numpy(np.stack(pixels[name])).permute(0, 3, 1, 2).contiguous(),

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 # The first and last layers speak pixels, not features; they, biases and norms stay with AdamW.
 EDGES = ("conv_in", "conv_out", "time_embedding")
+ADAMW_BETAS = (0.9, 0.99)
 # Jordan et al. 2024: five rounds of this odd polynomial bring singular values to 0.7-1.2.
 QUINTIC, ROUNDS = (3.4445, -4.7750, 2.0315), 5
 
@@ -64,7 +65,7 @@ def orthogonal(matrix: Float[Tensor, " rows columns"]) -> Float[Tensor, " rows c
         turn = b * gram + c * gram @ gram
         turn.diagonal().add_(a)
         factor, gram = turn @ factor, turn @ gram @ turn
-    made = factor @ wide
+    made: Tensor = factor @ wide
     return made if matrix.shape[0] <= matrix.shape[1] else made.T
 
 
@@ -81,7 +82,12 @@ class MuonAdamW:
     """
 
     def __init__(
-        self, network: nn.Module, matrix_rate: float | None, rate: float, weight_decay: float
+        self,
+        network: nn.Module,
+        matrix_rate: float | None,
+        rate: float,
+        weight_decay: float,
+        betas: tuple[float, float] = ADAMW_BETAS,
     ) -> None:
         """Sort the parameters.
 
@@ -90,6 +96,7 @@ class MuonAdamW:
             matrix_rate: Peak learning rate of Muon; None leaves everything to AdamW.
             rate: Peak learning rate of AdamW.
             weight_decay: Of both, decoupled.
+            betas: AdamW's.
         """
         self._weights: list[nn.Parameter] = []
         rest: list[nn.Parameter] = []
@@ -97,9 +104,7 @@ class MuonAdamW:
             hidden = weight.ndim >= 2 and not name.startswith(EDGES)
             (self._weights if hidden and matrix_rate is not None else rest).append(weight)
         self._matrices = [nn.Parameter(_matrix(weight.data)) for weight in self._weights]
-        adamw = torch.optim.AdamW(
-            rest, lr=rate, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True
-        )
+        adamw = torch.optim.AdamW(rest, lr=rate, betas=betas, weight_decay=weight_decay, fused=True)
         self._peaks: list[tuple[torch.optim.Optimizer, float]] = [(adamw, rate)]
         if matrix_rate is not None:
             muon = Muon(self._matrices, matrix_rate, weight_decay)

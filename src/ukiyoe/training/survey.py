@@ -138,7 +138,7 @@ class _Unusable(Exception):
 def _list(folder: Path) -> list[Print]:
     """Every file that could be a picture, with what is written about it."""
     if (folder / "labels.jsonl").is_file():
-        return read_labels(folder)
+        return read_labels(folder, unnamed="")
     captions = _captions(folder / "metadata.csv")
     kinds = set(Image.registered_extensions())
     paths = sorted(
