@@ -40,7 +40,7 @@ docs-pictures: .venv/postcards
 	@touch $@
 
 .venv/test: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) -e '.[text,train,eval,docs,dev]'
+	$(PIP) -e '.[app,text,train,eval,docs,dev]'
 	@touch $@ .venv/postcards .venv/docs
 
 .venv/docs: .venv/bin/python pyproject.toml constraints.txt
