@@ -355,6 +355,7 @@ def evaluate(options: argparse.Namespace) -> int:
         raise FileConflict(f"output: {output} holds a report already; choose another folder.")
     return cli_eval.evaluate(options, output)
 
+
 def _save_png(picture: "Image.Image", path: Path, recipe: Recipe) -> None:
     _atomically(path, lambda part: picture.save(part, "PNG", pnginfo=recipe.png_info()))
 
