@@ -38,9 +38,7 @@ class Adversary(nn.Module):
 
 def _judge(channels: int) -> nn.Module:
     def layer(before: int, after: int, side: int) -> nn.Module:
-        convolution: nn.Module = spectral_norm(
-            nn.Conv2d(before, after, side, padding=side // 2)  # type: ignore[no-untyped-call]
-        )
+        convolution: nn.Module = spectral_norm(nn.Conv2d(before, after, side, padding=side // 2))
         return convolution
 
     return nn.Sequential(
