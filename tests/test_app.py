@@ -215,7 +215,8 @@ def test_the_browser_remembers_recipes_and_nothing_else_gets_in() -> None:
     assert again.pictures[0].png is None
     again.restore(visit.recipes())
     assert len(again.pictures) == 3
-    for bad in (None, {}, "abc", 7):
+    nonsense: tuple[object, ...] = (None, {}, "abc", 7)
+    for bad in nonsense:
         again.restore(bad)
     again.restore(['{"seed": %d}' % seed for seed in range(1000)])  # noqa: UP031
     assert len(again.pictures) == APP.max_wall
