@@ -20,7 +20,7 @@ check:
 	$(BIN)/mypy
 	$(BIN)/pydoclint src
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 bench:
 	$(BIN)/python benchmarks/run.py

@@ -316,15 +316,17 @@ def test_the_installed_command_answers() -> None:
     assert done.stdout.startswith("ukiyoe 0.")
 
 
-def test_every_option_is_in_the_readme() -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+def test_every_command_is_in_the_readme_and_every_option_there_or_in_the_docs() -> None:
+    root = Path(__file__).parents[1]
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    pages = readme + "".join(page.read_text(encoding="utf-8") for page in root.glob("docs/*.md"))
     commands = build_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     for name, parser in commands.items():  # type: ignore[union-attr]
         assert f"ukiyoe {name}" in readme
         for action in parser._actions:
             for option in action.option_strings:
                 if option.startswith("--") and option != "--help":
-                    assert option in readme, f"{name} {option}"
+                    assert option in pages, f"{name} {option}"
 
 
 def test_a_variation_is_recorded_and_another_picture(folder: str, tmp_path: Path) -> None:
